@@ -1,0 +1,121 @@
+#pragma once
+// KvStore: what the engine needs of a disk. Three families: *log* (every operation, keyed by position),
+// *data* (the state at a cut, keyed by key) and *meta* (small named records). The face shows neither
+// RocksDB nor which write path the data family uses.
+//
+// Records are opaque to the store but for their checksum: proto/disk_record.h encodes and checks them.
+// Threads: all methods may be called from any thread, except Reopen (nobody else may be inside).
+//
+// Errors. NO_SPACE: nothing is known to be lost, try again later. AMBIGUOUS: a sync failed, what was not
+// synced before may or may not survive: stop writing, Reopen, and write again from what was durable.
+// IO_ERROR, CORRUPTION: as their names say; CORRUPTION names the key. After AMBIGUOUS every write answers
+// AMBIGUOUS until Reopen.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/status.h"
+#include "base/types.h"
+
+namespace cairn::storage {
+
+/// What a log record is keyed by. Order: by vbucket, then seqno.
+struct LogKey {
+  Vbid vbucket;
+  Seqno seqno;
+};
+
+/// A group commit: records of many vbuckets, all or nothing.
+struct LogBatch {
+  std::vector<std::pair<LogKey, std::string>> records;           // any order
+  std::vector<std::pair<std::string, std::string>> meta_puts;    // same write as the records
+  std::vector<std::string> meta_deletes;
+  bool empty() const { return records.empty() && meta_puts.empty() && meta_deletes.empty(); }
+};
+
+/// One change of the data family.
+struct DataChange {
+  Vbid vbucket;
+  std::string key;
+  std::string record;   // ignored when `remove`
+  bool remove = false;
+};
+
+/// Ordered reading; a snapshot of the moment it was made. Used by one thread.
+class Iterator {
+ public:
+  virtual ~Iterator() = default;
+  virtual bool Valid() const = 0;
+  virtual void Next() = 0;
+  /// Of the log: key().seqno. Of data: the key's bytes.
+  virtual LogKey log_key() const = 0;
+  virtual std::string_view data_key() const = 0;
+  virtual std::string_view record() const = 0;
+  /// An error ends the iteration: Valid() is false and status() is not OK.
+  virtual Status status() const = 0;
+};
+
+struct StoreStats {
+  uint64_t log_bytes = 0, data_bytes = 0, wal_bytes = 0;   // on disk, estimated
+  uint64_t memtable_bytes = 0, cache_bytes = 0;            // in memory
+  uint64_t data_keys = 0;                                   // estimated
+  uint64_t syncs = 0, log_writes = 0;
+};
+
+class KvStore {
+ public:
+  virtual ~KvStore() = default;
+
+  /// Writes the batch to the log (and meta) atomically; when `sync`, it and everything written before it
+  /// survives power loss once this has returned OK. Without it, it survives the end of the process.
+  virtual Status WriteLog(const LogBatch& batch, bool sync) = 0;
+  /// Makes everything written by WriteLog durable.
+  virtual Status SyncLog() = 0;
+
+  /// Applies changes to data, which must be sorted by (vbucket, key) and unique; in any number of steps, of
+  /// which a crash may keep any subset: idempotent by design (a record says "key = this version").
+  virtual Status WriteData(std::span<const DataChange> sorted_changes) = 0;
+  /// Everything given to WriteData before is durable on return. Then the caller records the new cut in meta.
+  virtual Status FlushData() = 0;
+
+  virtual Result<std::string> GetLog(LogKey key) = 0;                       // NOT_FOUND
+  virtual Result<std::string> GetData(Vbid vbucket, std::string_view key) = 0;  // NOT_FOUND
+  virtual Result<std::string> GetMeta(std::string_view name) = 0;           // NOT_FOUND
+  /// All meta records whose name starts with `prefix`, in order of name.
+  virtual Result<std::vector<std::pair<std::string, std::string>>> ScanMeta(std::string_view prefix) = 0;
+
+  /// Log records of `vbucket` with first ≤ seqno ≤ last, in order.
+  virtual std::unique_ptr<Iterator> ReadLog(Vbid vbucket, Seqno first, Seqno last) = 0;
+  /// Data records of `vbucket` from `from_key` on, in order of key.
+  virtual std::unique_ptr<Iterator> ReadData(Vbid vbucket, std::string_view from_key) = 0;
+
+  /// Log records of `vbucket` with seqno ≤ `through` are not needed any more and may vanish, at any later
+  /// time, from ReadLog and GetLog. Call only after a meta record that says so is durable.
+  virtual void ReleaseLog(Vbid vbucket, Seqno through) = 0;
+  /// Removes every log and data record of a vbucket (deletion of the vbucket). Not atomic, repeatable.
+  virtual Status DropVbucket(Vbid vbucket) = 0;
+
+  /// Closes and opens again after AMBIGUOUS or IO_ERROR. Iterators must be gone.
+  virtual Status Reopen() = 0;
+  virtual StoreStats stats() const = 0;
+  /// Compacts data and log now (COMPACT_DB).
+  virtual Status Compact() = 0;
+};
+
+struct RocksStoreOptions {
+  std::string path;                       // created (0700) when missing
+  size_t memtable_bytes_max = 32u << 20;  // over all families
+  size_t cache_bytes = 16u << 20;
+  uint32_t background_threads = 2;
+  void* env = nullptr;                    // rocksdb::Env* for tests; not owned
+};
+/// Opens or creates. CORRUPTION and "unknown store format" are errors with a clear text.
+Result<std::unique_ptr<KvStore>> OpenRocksStore(const RocksStoreOptions& options);
+
+}  // namespace cairn::storage
