@@ -105,7 +105,6 @@ class ThreadExecutor final : public Executor {
   CondVar wake_;
   internal::TaskQueue queue_ CAIRN_GUARDED_BY(mutex_);
   bool stopping_ CAIRN_GUARDED_BY(mutex_) = false;
-  bool dropping_ CAIRN_GUARDED_BY(mutex_) = false;
   std::thread thread_;  // last: it uses all of the above
 };
 
