@@ -128,7 +128,7 @@ class Item {
 
   /// Bytes of the allocation as asked for.
   size_t allocated_bytes() const;
-  /// Bytes that the allocator really takes (jemalloc size class).
+  /// Bytes that the allocator really takes: the jemalloc size class of allocated_bytes().
   size_t resident_bytes() const;
 
   void AddRef() { refs_.fetch_add(1, std::memory_order_relaxed); }

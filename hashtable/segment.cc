@@ -1,0 +1,125 @@
+#include "hashtable/segment.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+namespace cairn::hashtable {
+namespace {
+
+constexpr size_t kBucketBytes = kBucketSlots * sizeof(Slot);
+
+bool BucketFull(const Slot* bucket) { return bucket[kBucketSlots - 1] != 0; }
+
+// Entries of a bucket that is not full: slots are packed, so three probes find the first zero.
+uint32_t EntriesIn(const Slot* bucket) {
+  uint32_t entries = bucket[3] != 0 ? 4 : 0;
+  entries += bucket[entries + 1] != 0 ? 2 : 0;
+  return entries + (bucket[entries] != 0 ? 1 : 0);
+}
+
+// Empties `*slot` and keeps its bucket packed; the order within a bucket means nothing.
+void CloseGap(Slot* bucket, Slot* slot) {
+  Slot* const last = BucketFull(bucket) ? bucket + kBucketSlots - 1 : bucket + EntriesIn(bucket) - 1;
+  *slot = *last;
+  *last = 0;
+}
+
+constexpr uint32_t RoundUpToClass(uint32_t buckets) {
+  if (buckets <= 8) return buckets;
+  const uint32_t step = std::bit_ceil(buckets) / 8;
+  return (buckets + step - 1) / step * step;
+}
+
+}  // namespace
+
+Slot MakeSlot(uint16_t tag, Item* item, int frequency) {
+  const Slot address = reinterpret_cast<Slot>(item);
+  CAIRN_CHECK(address != 0 && (address & ~kAddressMask) == 0);
+  return static_cast<Slot>(tag) << kTagShift | address | static_cast<Slot>(frequency);
+}
+
+uint32_t BucketsFor(uint32_t entries) {
+  uint32_t buckets = RoundUpToClass((entries + kBucketSlots - 1) / kBucketSlots);
+  while (CapacityOf(buckets) < entries) buckets = NextBucketCount(buckets);
+  return buckets;
+}
+
+Segment Segment::Allocate(uint32_t buckets, uint32_t depth) {
+  CAIRN_CHECK(buckets < (uint32_t{1} << 24));
+  Segment segment;
+  segment.depth = depth & 0xff;
+  if (buckets == 0) return segment;
+  const size_t bytes = buckets * kBucketBytes;
+  void* const memory = std::aligned_alloc(kBucketBytes, bytes);
+  CAIRN_CHECK(memory != nullptr);
+  std::memset(memory, 0, bytes);
+  segment.slots = static_cast<Slot*>(memory);
+  segment.bucket_count = buckets & 0xffffff;
+  return segment;
+}
+
+void Segment::Free() {
+  std::free(slots);
+  slots = nullptr;
+  bucket_count = 0;
+  count = 0;
+}
+
+void Segment::Insert(Slot entry) {
+  CAIRN_DCHECK(count < slot_count());
+  uint32_t bucket = HomeOf(TagOf(entry));
+  while (BucketFull(Bucket(bucket))) bucket = NextBucket(bucket);
+  Slot* const first = Bucket(bucket);
+  first[EntriesIn(first)] = entry;
+  ++count;
+}
+
+// An entry of `bucket` that a search would also find in the free slot of bucket `hole`, or null: one whose
+// home is not behind the hole.
+Slot* Segment::FindMovable(uint32_t bucket, uint32_t hole) const {
+  Slot* const first = Bucket(bucket);
+  const uint32_t to_hole = Distance(hole, bucket);
+  for (uint32_t i = 0; i < kBucketSlots && first[i] != 0; ++i) {
+    if (Distance(HomeOf(TagOf(first[i])), bucket) >= to_hole) return first + i;
+  }
+  return nullptr;
+}
+
+uint32_t Segment::Remove(Slot* slot) {
+  uint32_t hole = static_cast<uint32_t>((slot - slots) / kBucketSlots);
+  bool was_full = BucketFull(Bucket(hole));
+  CloseGap(Bucket(hole), slot);
+  --count;
+  // A hole in a bucket that was full would cut off entries that went past it. The run of full buckets
+  // behind it, and the first one that is not full, hold all of them.
+  uint32_t moved = 0;
+  uint32_t bucket = hole;
+  for (uint32_t left = bucket_count - 1; was_full && left != 0; --left) {
+    bucket = NextBucket(bucket);
+    was_full = BucketFull(Bucket(bucket));
+    Slot* const movable = FindMovable(bucket, hole);
+    if (movable == nullptr) continue;
+    Bucket(hole)[kBucketSlots - 1] = *movable;
+    CloseGap(Bucket(bucket), movable);
+    hole = bucket;
+    ++moved;
+  }
+  return moved;
+}
+
+void Segment::InsertAll(const Segment& other) {
+  const uint32_t end = other.slot_count();
+  for (uint32_t i = 0; i < end; ++i) {
+    if (other.slots[i] != 0) Insert(other.slots[i]);
+  }
+}
+
+void Segment::Resize(uint32_t buckets) {
+  Segment resized = Allocate(buckets, depth);
+  resized.InsertAll(*this);
+  Free();
+  *this = resized;
+}
+
+}  // namespace cairn::hashtable
