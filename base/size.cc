@@ -80,7 +80,7 @@ std::string FormatDuration(int64_t ns) {
   if (ns < 999'950) return fmt::format("{:.1f} us", n / 1e3);
   if (ns < 999'950'000) return fmt::format("{:.1f} ms", n / 1e6);
   if (ns < 59'995'000'000) return fmt::format("{:.2f} s", n / 1e9);
-  const int64_t seconds = (ns + 500'000'000) / 1'000'000'000;
+  const int64_t seconds = ns / 1'000'000'000 + (ns % 1'000'000'000 >= 500'000'000 ? 1 : 0);
   if (seconds < 3'600) return fmt::format("{}m {:02}s", seconds / 60, seconds % 60);
   const int64_t minutes = seconds / 60;
   if (minutes < 24 * 60) return fmt::format("{}h {:02}m", minutes / 60, minutes % 60);

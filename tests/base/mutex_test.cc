@@ -31,22 +31,24 @@ TEST(Mutex, Excludes) {
   EXPECT_EQ(guarded.value, 40'000);
 }
 
+bool CanBeLockedElsewhere(Mutex& mutex) {
+  bool locked = false;
+  std::thread([&] {
+    if (mutex.TryLock()) {
+      locked = true;
+      mutex.Unlock();
+    }
+  }).join();
+  return locked;
+}
+
 TEST(Mutex, TryLockFailsWhileHeld) {
   Mutex mutex;
-  bool got_it = false;
-  const auto try_elsewhere = [&] {
-    std::thread([&] {
-      got_it = mutex.TryLock();
-      if (got_it) mutex.Unlock();
-    }).join();
-  };
   {
     MutexLock lock(mutex);
-    try_elsewhere();
-    EXPECT_FALSE(got_it);
+    EXPECT_FALSE(CanBeLockedElsewhere(mutex));
   }
-  try_elsewhere();
-  EXPECT_TRUE(got_it);
+  EXPECT_TRUE(CanBeLockedElsewhere(mutex));
 }
 
 TEST(CondVar, WaitGivesTheMutexUpAndTakesItAgain) {
@@ -63,8 +65,7 @@ TEST(CondVar, WaitGivesTheMutexUpAndTakesItAgain) {
     EXPECT_EQ(guarded.value, 1);
   }
   other.join();
-  EXPECT_TRUE(guarded.mutex.TryLock()) << "released exactly once";
-  guarded.mutex.Unlock();
+  EXPECT_TRUE(CanBeLockedElsewhere(guarded.mutex)) << "released exactly once";
 }
 
 TEST(CondVar, WaitForEndsAtItsTimeout) {
