@@ -1,0 +1,191 @@
+// BinaryExecutor: the requests that are about the connection, the vbuckets or the engine, not about a key.
+
+#include <optional>
+#include <string>
+
+#include "server/binary_executor.h"
+#include "server/config.h"
+#include "server/update_commands.h"
+
+namespace cairn::server {
+
+using proto::BinaryStatus;
+using proto::Opcode;
+
+namespace {
+
+template <class Number>
+void AppendBigEndian(Number number, std::string& out) {
+  for (size_t shift = 8 * sizeof(Number); shift > 0;) {
+    shift -= 8;
+    out += static_cast<char>(number >> shift & 0xff);
+  }
+}
+
+// The state is one byte, or four from older tools (proto/binary.cc).
+std::optional<engine::VbucketState> StateOf(std::string_view extras) {
+  uint32_t number = 0;
+  for (const char byte : extras) number = number << 8 | static_cast<uint8_t>(byte);
+  if (number < 1 || number > 4) return std::nullopt;
+  return static_cast<engine::VbucketState>(number);
+}
+
+proto::UpdateAction ActionOf(Opcode opcode) {
+  switch (opcode) {
+    case Opcode::kOnlineUpdateStart:
+      return proto::UpdateAction::kStart;
+    case Opcode::kOnlineUpdateComplete:
+      return proto::UpdateAction::kComplete;
+    default:
+      return proto::UpdateAction::kRevert;
+  }
+}
+
+}  // namespace
+
+Outcome BinaryExecutor::ExecuteControl(const Request& request) {
+  switch (request.header.opcode) {
+    case Opcode::kQuit:
+    case Opcode::kQuitQ:
+      return Quit(request);
+    case Opcode::kFlush:
+    case Opcode::kFlushQ:
+      return Flush(request);
+    case Opcode::kNoop:
+    case Opcode::kHello:  // of the features that a client offers, none is taken
+      return AnswerStatus(request, Status::Ok());
+    case Opcode::kVersion:
+      return AnswerValue(request, kProtocolVersion);
+    case Opcode::kVerbosity:
+      ApplyVerbosity(request.level());
+      return AnswerStatus(request, Status::Ok());
+    case Opcode::kStat:
+      return Stat(request);
+    case Opcode::kOnlineUpdateStart:
+    case Opcode::kOnlineUpdateComplete:
+    case Opcode::kOnlineUpdateRevert:
+      return OnlineUpdate(request);
+    case Opcode::kStopPersistence:
+      return AnswerStatus(request, engine_.StopPersistence());
+    case Opcode::kStartPersistence:
+      return AnswerStatus(request, engine_.StartPersistence());
+    case Opcode::kSetParam:
+      return AnswerStatus(request, engine_.SetParam(request.key, request.value));
+    default:
+      return ExecuteVbucket(request);
+  }
+}
+
+Outcome BinaryExecutor::ExecuteVbucket(const Request& request) {
+  const Vbid vbucket(request.header.vbucket);
+  switch (request.header.opcode) {
+    case Opcode::kSetVbucket:
+      return SetVbucket(request);
+    case Opcode::kGetVbucket:
+      return GetVbucket(request);
+    case Opcode::kDelVbucket:
+      return DeleteVbucket(request);
+    case Opcode::kGetAllVbSeqnos:
+      return AllSeqnos(request);
+    case Opcode::kCreateCheckpoint:
+      return AnswerCheckpoint(request, engine_.CreateCheckpoint(vbucket));
+    case Opcode::kLastClosedCheckpoint:
+      return AnswerCheckpoint(request, engine_.LastClosedCheckpoint(vbucket));
+    default:
+      return AnswerError(request, BinaryStatus::kUnknownCommand);
+  }
+}
+
+Outcome BinaryExecutor::Quit(const Request& request) {
+  if (request.header.opcode == Opcode::kQuit) AnswerStatus(request, Status::Ok());
+  return Outcome::kClose;
+}
+
+Outcome BinaryExecutor::Flush(const Request& request) {
+  stats_.Add(Counter::kCmdFlush);
+  const int64_t exptime = static_cast<int32_t>(request.exptime());
+  const Status status = engine_.FlushAll(FlushDelay(exptime, service_.clock.WallSeconds()));
+  if (!status.ok()) return AnswerStatus(request, status);
+  AnswerMutation(request, Cas());
+  return Outcome::kDone;
+}
+
+Outcome BinaryExecutor::Stat(const Request& request) {
+  proto::OutBuffer& buffer = out_.buffer();
+  const StatsReport::Answer answer =
+      service_.report.Write(request.key, [&](std::string_view name, std::string_view value) {
+        proto::AppendBinaryStat(request.header, name, value, &buffer);
+      });
+  if (answer == StatsReport::Answer::kUnknown) return AnswerError(request, BinaryStatus::kNotFound);
+  proto::AppendBinaryStat(request.header, {}, {}, &buffer);
+  return Outcome::kDone;
+}
+
+// The answer's value is the same line as in the text protocol, without its "OK " and its end.
+Outcome BinaryExecutor::OnlineUpdate(const Request& request) {
+  const proto::UpdateAction action = ActionOf(request.header.opcode);
+  const std::shared_ptr<AsyncCall> call = Await([&](const std::shared_ptr<AsyncCall>& pending) {
+    engine::UpdateRequest update;
+    update.id = request.update_id();
+    update.name = std::string(request.key);
+    BeginUpdate(engine_, action, update, pending);
+  });
+  if (call == nullptr) return Park();
+  if (!call->status().ok()) return AnswerStatus(request, call->status());
+  proto::OutBuffer text;
+  AppendUpdateLine(VerbOf(action), call->update(), text);
+  constexpr std::string_view kOk = "OK ";
+  constexpr std::string_view kEnd = "\r\n";
+  const std::string_view line = text.view();
+  return AnswerValue(request, line.substr(kOk.size(), line.size() - kOk.size() - kEnd.size()));
+}
+
+Outcome BinaryExecutor::SetVbucket(const Request& request) {
+  const std::optional<engine::VbucketState> state = StateOf(request.extras);
+  if (!state.has_value()) return AnswerError(request, BinaryStatus::kInvalid);
+  const std::shared_ptr<AsyncCall> call = Await([&](const std::shared_ptr<AsyncCall>& pending) {
+    engine_.SetVbucketState(Vbid(request.header.vbucket), *state,
+                            [pending](Status status) { pending->Finish(std::move(status)); });
+  });
+  return call == nullptr ? Park() : AnswerStatus(request, call->status());
+}
+
+Outcome BinaryExecutor::DeleteVbucket(const Request& request) {
+  const std::shared_ptr<AsyncCall> call = Await([&](const std::shared_ptr<AsyncCall>& pending) {
+    engine_.DeleteVbucket(Vbid(request.header.vbucket),
+                          [pending](Status status) { pending->Finish(std::move(status)); });
+  });
+  return call == nullptr ? Park() : AnswerStatus(request, call->status());
+}
+
+Outcome BinaryExecutor::GetVbucket(const Request& request) {
+  const Result<engine::VbucketState> state = engine_.GetVbucketState(Vbid(request.header.vbucket));
+  if (!state.ok()) return AnswerStatus(request, state.status());
+  std::string body;
+  AppendBigEndian(static_cast<uint32_t>(*state), body);
+  return AnswerValue(request, body);
+}
+
+// Pairs of a vbucket (16 bits) and its high seqno (64 bits).
+Outcome BinaryExecutor::AllSeqnos(const Request& request) {
+  std::optional<engine::VbucketState> wanted;
+  if (!request.extras.empty()) {
+    wanted = StateOf(request.extras);
+    if (!wanted.has_value()) return AnswerError(request, BinaryStatus::kInvalid);
+  }
+  std::string body;
+  for (const auto& [vbucket, seqno] : engine_.HighSeqnos(wanted)) {
+    AppendBigEndian(vbucket.get(), body);
+    AppendBigEndian(seqno.get(), body);
+  }
+  return AnswerValue(request, body);
+}
+
+Outcome BinaryExecutor::AnswerCheckpoint(const Request& request, const Result<CheckpointId>& result) {
+  if (!result.ok()) return AnswerStatus(request, result.status());
+  std::string body;
+  AppendBigEndian(result->get(), body);
+  return AnswerValue(request, body);
+}
+
+}  // namespace cairn::server
