@@ -3,16 +3,20 @@
 // *data* (the state at a cut, keyed by key) and *meta* (small named records). The face shows neither
 // RocksDB nor which write path the data family uses.
 //
-// Records are opaque to the store but for their checksum: proto/disk_record.h encodes and checks them.
-// Threads: all methods may be called from any thread, except Reopen (nobody else may be inside).
+// Records are opaque to the store: proto/disk_record.h encodes them and checks their checksums.
+// Threads: all methods may be called from any thread, except Reopen and the destructor (nobody else may be
+// inside, no iterator may be left).
 //
-// Errors. NO_SPACE: nothing is known to be lost, try again later. AMBIGUOUS: a sync failed, what was not
-// synced before may or may not survive: stop writing, Reopen, and write again from what was durable.
-// IO_ERROR, CORRUPTION: as their names say; CORRUPTION names the key. After AMBIGUOUS every write answers
-// AMBIGUOUS until Reopen.
+// Errors. NO_SPACE: nothing is known to be lost, try again later. AMBIGUOUS: a write or sync of the log
+// failed, what was not synced before may or may not survive: stop writing, Reopen, and write again from what
+// was durable. After AMBIGUOUS every write answers AMBIGUOUS until Reopen. IO_ERROR, CORRUPTION: as their
+// names say; CORRUPTION names the key. Whatever the error but INVALID_ARGUMENT, the fate of the failed batch
+// stays open until a later write succeeds: a crash before that may bring it back, whole, as the last batch.
+//
+// What is there after opening (also by Reopen) is durable, whatever it was before the crash.
 
+#include <compare>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -29,12 +33,20 @@ namespace cairn::storage {
 struct LogKey {
   Vbid vbucket;
   Seqno seqno;
+  auto operator<=>(const LogKey&) const = default;
 };
 
-/// A group commit: records of many vbuckets, all or nothing.
+/// A group commit: records of many vbuckets, all or nothing. Keep it below kLogBatchBytesSoft; one of more
+/// than kLogBatchBytesMax (names and records added up) is refused with INVALID_ARGUMENT.
+inline constexpr size_t kLogBatchBytesSoft = size_t{8} << 20;
+inline constexpr size_t kLogBatchBytesMax = size_t{64} << 20;
+/// The meta record in which a store keeps its own format version; nobody else may write it.
+inline constexpr std::string_view kStoreFormatName = "store/format";
+inline constexpr uint32_t kStoreFormatCurrent = 1;
+
 struct LogBatch {
-  std::vector<std::pair<LogKey, std::string>> records;           // any order
-  std::vector<std::pair<std::string, std::string>> meta_puts;    // same write as the records
+  std::vector<std::pair<LogKey, std::string>> records;         // any order
+  std::vector<std::pair<std::string, std::string>> meta_puts;  // same write as the records
   std::vector<std::string> meta_deletes;
   bool empty() const { return records.empty() && meta_puts.empty() && meta_deletes.empty(); }
 };
@@ -43,7 +55,7 @@ struct LogBatch {
 struct DataChange {
   Vbid vbucket;
   std::string key;
-  std::string record;   // ignored when `remove`
+  std::string record;  // ignored when `remove`
   bool remove = false;
 };
 
@@ -53,18 +65,20 @@ class Iterator {
   virtual ~Iterator() = default;
   virtual bool Valid() const = 0;
   virtual void Next() = 0;
-  /// Of the log: key().seqno. Of data: the key's bytes.
+  /// Only of a log iterator, while Valid().
   virtual LogKey log_key() const = 0;
+  /// Only of a data iterator, while Valid(). The bytes stay until Next().
   virtual std::string_view data_key() const = 0;
+  /// While Valid(). The bytes stay until Next().
   virtual std::string_view record() const = 0;
   /// An error ends the iteration: Valid() is false and status() is not OK.
   virtual Status status() const = 0;
 };
 
 struct StoreStats {
-  uint64_t log_bytes = 0, data_bytes = 0, wal_bytes = 0;   // on disk, estimated
-  uint64_t memtable_bytes = 0, cache_bytes = 0;            // in memory
-  uint64_t data_keys = 0;                                   // estimated
+  uint64_t log_bytes = 0, data_bytes = 0, wal_bytes = 0;  // on disk, estimated
+  uint64_t memtable_bytes = 0, cache_bytes = 0;           // in memory
+  uint64_t data_keys = 0;                                 // estimated
   uint64_t syncs = 0, log_writes = 0;
 };
 
@@ -80,13 +94,16 @@ class KvStore {
 
   /// Applies changes to data, which must be sorted by (vbucket, key) and unique; in any number of steps, of
   /// which a crash may keep any subset: idempotent by design (a record says "key = this version").
+  /// Neither power loss nor the end of the process leaves more than that subset before FlushData. After an
+  /// error any subset may have been applied: give the same changes again.
   virtual Status WriteData(std::span<const DataChange> sorted_changes) = 0;
   /// Everything given to WriteData before is durable on return. Then the caller records the new cut in meta.
+  /// Writes a file, so its price (milliseconds) is to be shared by 10,000 changes or more where possible.
   virtual Status FlushData() = 0;
 
-  virtual Result<std::string> GetLog(LogKey key) = 0;                       // NOT_FOUND
+  virtual Result<std::string> GetLog(LogKey key) = 0;                           // NOT_FOUND
   virtual Result<std::string> GetData(Vbid vbucket, std::string_view key) = 0;  // NOT_FOUND
-  virtual Result<std::string> GetMeta(std::string_view name) = 0;           // NOT_FOUND
+  virtual Result<std::string> GetMeta(std::string_view name) = 0;               // NOT_FOUND
   /// All meta records whose name starts with `prefix`, in order of name.
   virtual Result<std::vector<std::pair<std::string, std::string>>> ScanMeta(std::string_view prefix) = 0;
 
@@ -96,12 +113,16 @@ class KvStore {
   virtual std::unique_ptr<Iterator> ReadData(Vbid vbucket, std::string_view from_key) = 0;
 
   /// Log records of `vbucket` with seqno ≤ `through` are not needed any more and may vanish, at any later
-  /// time, from ReadLog and GetLog. Call only after a meta record that says so is durable.
+  /// time, from ReadLog and GetLog. Call only after a meta record that says so is durable. Not remembered
+  /// across opening: call again after it. Never lowers what was released before.
   virtual void ReleaseLog(Vbid vbucket, Seqno through) = 0;
-  /// Removes every log and data record of a vbucket (deletion of the vbucket). Not atomic, repeatable.
+  /// Removes every log and data record of a vbucket (deletion of the vbucket) and forgets what was released
+  /// of it. Nobody may write to the vbucket meanwhile. Durable on return; a crash or an error in the middle
+  /// leaves any part, so repeat it.
   virtual Status DropVbucket(Vbid vbucket) = 0;
 
-  /// Closes and opens again after AMBIGUOUS or IO_ERROR. Iterators must be gone.
+  /// Closes and opens again after AMBIGUOUS or IO_ERROR. Data changes that were not flushed may be gone. When
+  /// it fails, every call answers an error until a later Reopen succeeds.
   virtual Status Reopen() = 0;
   virtual StoreStats stats() const = 0;
   /// Compacts data and log now (COMPACT_DB).
@@ -113,9 +134,10 @@ struct RocksStoreOptions {
   size_t memtable_bytes_max = 32u << 20;  // over all families
   size_t cache_bytes = 16u << 20;
   uint32_t background_threads = 2;
-  void* env = nullptr;                    // rocksdb::Env* for tests; not owned
+  void* env = nullptr;  // rocksdb::Env* for tests (FaultEnv::env()); not owned
 };
-/// Opens or creates. CORRUPTION and "unknown store format" are errors with a clear text.
+/// Opens or creates. BUSY: another process has it open. NOT_SUPPORTED: written by a newer format.
+/// CORRUPTION: damaged, or not a Cairn store.
 Result<std::unique_ptr<KvStore>> OpenRocksStore(const RocksStoreOptions& options);
 
 }  // namespace cairn::storage

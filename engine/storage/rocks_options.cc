@@ -1,0 +1,107 @@
+#include "engine/storage/rocks_options.h"
+
+#include <rocksdb/cache.h>
+#include <rocksdb/env.h>
+#include <rocksdb/filter_policy.h>
+#include <rocksdb/slice_transform.h>
+#include <rocksdb/table.h>
+
+#include <algorithm>
+
+#include "engine/storage/store_key.h"
+
+namespace cairn::storage {
+namespace {
+
+// Sixteenths of memtable_bytes_max. Each family has at most two memtables, so the sum stays within the
+// limit: 2 · (4 + 3 + 1) = 16.
+constexpr size_t kLogShare = 4;
+constexpr size_t kDataShare = 3;
+constexpr size_t kMetaShare = 1;
+
+rocksdb::DBOptions MakeDbOptions(const RocksStoreOptions& options) {
+  rocksdb::DBOptions db;
+  if (options.env != nullptr) db.env = static_cast<rocksdb::Env*>(options.env);
+  db.create_if_missing = true;
+  db.create_missing_column_families = true;
+  db.paranoid_checks = true;
+  db.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
+  db.keep_log_file_num = 3;
+  db.max_log_file_size = size_t{4} << 20;
+  db.stats_dump_period_sec = 0;
+  db.stats_persist_period_sec = 0;
+  db.max_open_files = 1024;
+  db.max_background_jobs = static_cast<int>(std::max(2u, options.background_threads));
+  // A family that is rarely written (meta) must not pin old WAL files for ever.
+  db.max_total_wal_size = std::max<uint64_t>(options.memtable_bytes_max, uint64_t{4} << 20);
+  db.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+  // After a failed sync the page cache shows bytes that the disk may not have. Recovery writes what it
+  // replayed into synced files, so what is there after opening is durable.
+  db.avoid_flush_during_recovery = false;
+  // Closing is a crash without the crash: one way to start, which every test goes.
+  db.avoid_flush_during_shutdown = true;
+  // No resuming behind our back; lack of space has its own way and still recovers by itself.
+  db.max_bgerror_resume_count = 0;
+  // Needed for the insert hint of the log; our writers are few and their batches large.
+  db.allow_concurrent_memtable_write = false;
+  db.compaction_readahead_size = size_t{1} << 20;
+  return db;
+}
+
+rocksdb::BlockBasedTableOptions MakeTableOptions(const std::shared_ptr<rocksdb::Cache>& cache) {
+  rocksdb::BlockBasedTableOptions table;
+  table.format_version = 5;
+  table.block_cache = cache;
+  table.cache_index_and_filter_blocks = true;
+  table.cache_index_and_filter_blocks_with_high_priority = true;
+  table.pin_l0_filter_and_index_blocks_in_cache = true;
+  table.checksum = rocksdb::kXXH3;
+  return table;
+}
+
+rocksdb::ColumnFamilyOptions MakeFamily(const RocksStoreOptions& options, size_t memtable_share) {
+  rocksdb::ColumnFamilyOptions family;
+  family.write_buffer_size = std::max<size_t>(options.memtable_bytes_max / 16 * memtable_share, 64u << 10);
+  family.max_write_buffer_number = 2;
+  family.level_compaction_dynamic_level_bytes = true;
+  family.compression = rocksdb::kNoCompression;
+  return family;
+}
+
+}  // namespace
+
+RocksOptions MakeRocksOptions(const RocksStoreOptions& options, std::shared_ptr<const LogRelease> release) {
+  RocksOptions out;
+  out.db = MakeDbOptions(options);
+  rocksdb::LRUCacheOptions cache;
+  cache.capacity = options.cache_bytes;
+  cache.num_shard_bits = 2;
+  out.cache = rocksdb::NewLRUCache(cache);
+
+  rocksdb::BlockBasedTableOptions table = MakeTableOptions(out.cache);
+  out.meta = MakeFamily(options, kMetaShare);
+  out.meta.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+
+  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+  out.data = MakeFamily(options, kDataShare);
+  out.data.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  out.data.compression = rocksdb::kLZ4Compression;
+  // Merges write many small sorted files; these two halve what compaction rewrites.
+  out.data.level0_file_num_compaction_trigger = 8;
+  out.data.max_bytes_for_level_base = uint64_t{64} << 20;
+  out.data.target_file_size_base = uint64_t{16} << 20;
+
+  // The log is read in ranges; a filter would be dead weight. Larger blocks suit it.
+  table.filter_policy.reset();
+  table.block_size = size_t{16} << 10;
+  out.log = MakeFamily(options, kLogShare);
+  out.log.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  out.log.max_bytes_for_level_base = uint64_t{64} << 20;
+  out.log.target_file_size_base = uint64_t{16} << 20;
+  out.log.memtable_insert_with_hint_prefix_extractor.reset(
+      rocksdb::NewFixedPrefixTransform(kVbucketPrefixSize));
+  out.log.compaction_filter_factory = std::make_shared<LogReleaseFilterFactory>(std::move(release));
+  return out;
+}
+
+}  // namespace cairn::storage
