@@ -37,14 +37,14 @@ std::optional<uint32_t> ParseVersion(std::string_view digits) {
 KeySpace::KeySpace(Shape shape) : shape_(std::move(shape)) {
   CAIRN_CHECK(shape_.keys > 0);
   CAIRN_CHECK(shape_.prefix.size() + KeyDigits(shape_.keys) <= shape_.key_size);
+  key_of_zero_ = shape_.prefix;
+  key_of_zero_.resize(shape_.key_size, '0');
 }
 
 size_t KeySpace::KeyDigits(uint64_t keys) { return std::to_string(keys - 1).size(); }
 
 void KeySpace::AppendKey(uint64_t number, std::string* out) const {
-  const size_t start = out->size();
-  out->append(shape_.prefix);
-  out->resize(start + shape_.key_size, '0');
+  out->append(key_of_zero_);
   for (size_t at = out->size(); number != 0; number /= 10) {
     (*out)[--at] = static_cast<char>('0' + number % 10);
   }
@@ -67,11 +67,12 @@ void KeySpace::AppendValue(uint64_t number, uint32_t version, std::string* out) 
 }
 
 bool KeySpace::IsKey(uint64_t number, std::string_view text) const {
-  if (text.size() != shape_.key_size || !text.starts_with(shape_.prefix)) return false;
-  for (size_t at = text.size(); at > shape_.prefix.size(); number /= 10) {
+  if (text.size() != key_of_zero_.size()) return false;
+  size_t at = text.size();
+  for (; number != 0; number /= 10) {
     if (text[--at] != static_cast<char>('0' + number % 10)) return false;
   }
-  return number == 0;
+  return std::memcmp(text.data(), key_of_zero_.data(), at) == 0;
 }
 
 std::optional<uint32_t> KeySpace::VersionOf(uint64_t number, std::string_view value) const {

@@ -32,7 +32,8 @@ class KeySpace {
   size_t key_size() const { return shape_.key_size; }
   size_t value_size() const { return shape_.value_size; }
 
-  /// Appends the key: the prefix, then the number with leading zeros, key_size bytes in all.
+  /// Numbers are below keys(). Appends the key: the prefix, then the number with leading zeros, key_size
+  /// bytes in all.
   void AppendKey(uint64_t number, std::string* out) const;
   /// Appends the value: 8 hexadecimal digits of the version (if it has kVersionedValueMin bytes), then
   /// printable characters without line ends, 6 random bits each.
@@ -46,6 +47,7 @@ class KeySpace {
 
  private:
   Shape shape_;
+  std::string key_of_zero_;
 };
 
 }  // namespace cairn::loadgen

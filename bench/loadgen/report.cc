@@ -84,6 +84,10 @@ std::string TextReport(const Options& options, const Outcome& outcome) {
            static_cast<double>(outcome.server_after->rss_bytes) / kMiB,
            static_cast<double>(outcome.server_after->rss_peak_bytes) / kMiB);
   }
+  if (outcome.unsent > 0) {
+    Append(&out, "%llu keys were due and could not be sent for lack of answers\n",
+           static_cast<unsigned long long>(outcome.unsent));
+  }
   if (!c.first_error.empty()) out += "first error: " + JsonString(c.first_error) + "\n";
   return out;
 }
@@ -117,6 +121,7 @@ std::string JsonReport(const Options& options, const Outcome& outcome) {
            static_cast<unsigned long long>(outcome.server_after->rss_bytes),
            static_cast<unsigned long long>(outcome.server_after->rss_peak_bytes));
   }
+  Append(&out, ",\"unsent\":%llu", static_cast<unsigned long long>(outcome.unsent));
   out += ",\"first_error\":" + JsonString(c.first_error) + "}\n";
   return out;
 }

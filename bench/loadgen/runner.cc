@@ -208,6 +208,12 @@ void Runner::Loop() {
 
 void Runner::Stop(int64_t now) {
   stopping_ = true;
+  const double step = interval_ns_ * static_cast<double>(clients_.size());
+  for (const Client& client : clients_) {
+    if (interval_ns_ == 0 || !client.busy || client.due_ns > now) continue;
+    const auto batches = static_cast<uint64_t>(static_cast<double>(now - client.due_ns) / step) + 1;
+    outcome_.unsent += batches * options_.depth * options_.multiget;
+  }
   drain_end_ns_ = now + kDrainNs;
 }
 

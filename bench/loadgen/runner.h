@@ -21,7 +21,8 @@ struct Outcome {
   double seconds = 0;
   double client_cpu_seconds = 0;
   size_t lost_connections = 0;
-  bool complete = false;     // everything that was asked for was done
+  uint64_t unsent = 0;    // open loop: keys that were due before the end and never left, for lack of answers
+  bool complete = false;  // everything that was asked for was done
   bool interrupted = false;  // by SIGINT or SIGTERM
   std::optional<ProcessUsage> server_before;
   std::optional<ProcessUsage> server_after;
