@@ -6,11 +6,11 @@ namespace cairn {
 [[noreturn]] void CheckFailed(const char* file, int line, const char* text);
 }  // namespace cairn
 
-#define CAIRN_CHECK(cond)                                            \
-  do {                                                               \
-    if (__builtin_expect(!(cond), 0)) {                              \
-      ::cairn::CheckFailed(__FILE__, __LINE__, #cond);               \
-    }                                                                \
+#define CAIRN_CHECK(cond)                              \
+  do {                                                 \
+    if (__builtin_expect(!(cond), 0)) {                \
+      ::cairn::CheckFailed(__FILE__, __LINE__, #cond); \
+    }                                                  \
   } while (false)
 
 #ifdef NDEBUG

@@ -30,8 +30,7 @@ Item* Item::Allocate(std::string_view key, size_t value_size, size_t stored_byte
 }
 
 ItemRef Item::NewUninitialized(std::string_view key, size_t value_size, const ItemMeta& meta) {
-  return ItemRef::Adopt(
-      Allocate(key, value_size, value_size, static_cast<uint64_t>(ItemKind::kValue), meta));
+  return ItemRef::Adopt(Allocate(key, value_size, value_size, static_cast<uint64_t>(ItemKind::kValue), meta));
 }
 
 ItemRef Item::NewValue(std::string_view key, std::string_view value, const ItemMeta& meta) {
@@ -42,8 +41,8 @@ ItemRef Item::NewValue(std::string_view key, std::string_view value, const ItemM
 
 ItemRef Item::NewEjected(std::string_view key, size_t value_size, uint64_t value_digest,
                          const ItemMeta& meta) {
-  Item* item = Allocate(key, value_size, sizeof(value_digest),
-                        static_cast<uint64_t>(ItemKind::kEjected), meta);
+  Item* item =
+      Allocate(key, value_size, sizeof(value_digest), static_cast<uint64_t>(ItemKind::kEjected), meta);
   std::memcpy(item->data() + item->key_size_, &value_digest, sizeof(value_digest));
   return ItemRef::Adopt(item);
 }
@@ -54,8 +53,8 @@ ItemRef Item::NewDeleted(std::string_view key, bool expired, const ItemMeta& met
 }
 
 ItemRef Item::NewMarker(std::string_view payload, Seqno seqno) {
-  Item* item = Allocate({}, payload.size(), payload.size(),
-                        static_cast<uint64_t>(ItemKind::kMarker), ItemMeta{0, 0, Cas(), seqno});
+  Item* item = Allocate({}, payload.size(), payload.size(), static_cast<uint64_t>(ItemKind::kMarker),
+                        ItemMeta{0, 0, Cas(), seqno});
   std::memcpy(item->data(), payload.data(), payload.size());
   return ItemRef::Adopt(item);
 }

@@ -99,8 +99,7 @@ class Item {
   std::string_view key() const { return {data(), key_size_}; }
   /// The value's bytes; empty unless the item is a value or a marker.
   std::string_view value() const {
-    return is_value() || is_marker() ? std::string_view(data() + key_size_, value_size_)
-                                     : std::string_view();
+    return is_value() || is_marker() ? std::string_view(data() + key_size_, value_size_) : std::string_view();
   }
   /// Logical size of the value in bytes, also while it is ejected.
   uint32_t value_size() const { return value_size_; }

@@ -17,29 +17,29 @@ namespace cairn {
 
 enum class Code : uint8_t {
   kOk,
-  kNotFound,          // the key does not exist
-  kExists,            // CAS mismatch, or the thing exists already
-  kNotStored,         // add/replace/append precondition failed
-  kTooBig,            // the value is larger than the configured limit
-  kInvalidArgument,   // the request makes no sense
-  kDeltaBadValue,     // incr/decr on a non-number
-  kNotMyVbucket,      // the vbucket is not active here
-  kLocked,            // the item is locked by GETL
-  kOutOfRange,        // a number outside of its domain
-  kNoMemory,          // over quota, will not pass by itself
-  kTmpOom,            // over quota for the moment
-  kTmpFail,           // try again later
-  kBusy,              // somebody else is doing this
-  kNotSupported,      // not in this state, or not at all
-  kAccessDenied,      // the connection lacks the right
-  kAmbiguous,         // the outcome is unknown (a failed sync)
-  kWouldBlock,        // parked; the waiter is notified and the operation repeated
-  kCorruption,        // a checksum or structure does not hold
-  kNoSpace,           // the disk is full
-  kIoError,           // the disk answered an error
-  kCancelled,         // shut down or superseded
-  kTimeout,           // a deadline passed
-  kInternal,          // a bug
+  kNotFound,         // the key does not exist
+  kExists,           // CAS mismatch, or the thing exists already
+  kNotStored,        // add/replace/append precondition failed
+  kTooBig,           // the value is larger than the configured limit
+  kInvalidArgument,  // the request makes no sense
+  kDeltaBadValue,    // incr/decr on a non-number
+  kNotMyVbucket,     // the vbucket is not active here
+  kLocked,           // the item is locked by GETL
+  kOutOfRange,       // a number outside of its domain
+  kNoMemory,         // over quota, will not pass by itself
+  kTmpOom,           // over quota for the moment
+  kTmpFail,          // try again later
+  kBusy,             // somebody else is doing this
+  kNotSupported,     // not in this state, or not at all
+  kAccessDenied,     // the connection lacks the right
+  kAmbiguous,        // the outcome is unknown (a failed sync)
+  kWouldBlock,       // parked; the waiter is notified and the operation repeated
+  kCorruption,       // a checksum or structure does not hold
+  kNoSpace,          // the disk is full
+  kIoError,          // the disk answered an error
+  kCancelled,        // shut down or superseded
+  kTimeout,          // a deadline passed
+  kInternal,         // a bug
 };
 
 /// May the same request succeed later?
@@ -87,8 +87,8 @@ class [[nodiscard]] Status {
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}              // NOLINT(google-explicit-constructor)
-  Result(Status status) : status_(std::move(status)) {       // NOLINT(google-explicit-constructor)
+  Result(T value) : value_(std::move(value)) {}         // NOLINT(google-explicit-constructor)
+  Result(Status status) : status_(std::move(status)) {  // NOLINT(google-explicit-constructor)
     CAIRN_CHECK(!status_.ok());
   }
   bool ok() const { return value_.has_value(); }
@@ -120,10 +120,10 @@ class [[nodiscard]] Result {
 #define CAIRN_CONCAT(a, b) CAIRN_CONCAT_INNER(a, b)
 
 /// Returns from the calling function when `expr` is an error.
-#define CAIRN_RETURN_IF_ERROR(expr)                    \
-  do {                                                 \
-    ::cairn::Status cairn_status_ = (expr);            \
-    if (!cairn_status_.ok()) return cairn_status_;     \
+#define CAIRN_RETURN_IF_ERROR(expr)                \
+  do {                                             \
+    ::cairn::Status cairn_status_ = (expr);        \
+    if (!cairn_status_.ok()) return cairn_status_; \
   } while (false)
 
 /// Declares or assigns `lhs` from a Result, or returns its error.

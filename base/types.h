@@ -50,7 +50,5 @@ inline constexpr uint32_t kVbucketCountMax = 65536;
 
 template <class Tag, class Rep>
 struct std::hash<cairn::StrongInt<Tag, Rep>> {
-  size_t operator()(const cairn::StrongInt<Tag, Rep>& v) const noexcept {
-    return std::hash<Rep>()(v.get());
-  }
+  size_t operator()(const cairn::StrongInt<Tag, Rep>& v) const noexcept { return std::hash<Rep>()(v.get()); }
 };
