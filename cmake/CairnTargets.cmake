@@ -1,11 +1,13 @@
 # The only ways a target of ours comes into being, so that warnings and hardening are the same everywhere:
 #   cairn_library(NAME SOURCES a.cc … [LINKS public…] [PRIVATE_LINKS …])
 #   cairn_executable(NAME OUTPUT name SOURCES … LINKS …)
-#   cairn_test(NAME LABEL unit SOURCES x_test.cc … LINKS … [TIMEOUT s])   GoogleTest, one ctest entry
+#   cairn_test(NAME LABEL unit [long] SOURCES x_test.cc … LINKS … [TIMEOUT s])   GoogleTest, one ctest entry
 #   cairn_benchmark(NAME SOURCES … LINKS …)                               Google Benchmark
 #   cairn_fuzzer(NAME SOURCES … LINKS … [CORPUS dir] [MAX_LEN n])         libFuzzer with preset fuzz only
 
-include(CMakeParseArguments)
+# What a test is, and when it runs (CONTRIBUTING.md); the test presets choose by these.
+set(CAIRN_TEST_LABELS unit transcript sim fault integration fuzz bench static long)
+set(CAIRN_FUZZ_SECONDS 20 CACHE STRING "How long ctest runs each fuzzer")
 
 add_library(cairn_options INTERFACE)
 target_include_directories(cairn_options INTERFACE ${PROJECT_SOURCE_DIR})
@@ -44,18 +46,25 @@ function(cairn_executable name)
 endfunction()
 
 function(cairn_test name)
-  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;LINKS" ${ARGN})
+  cmake_parse_arguments(ARG "" "TIMEOUT" "LABEL;SOURCES;LINKS" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
-  set_property(GLOBAL APPEND PROPERTY CAIRN_TEST_SOURCES ${ARG_SOURCES})
+  foreach(label ${ARG_LABEL})
+    if(NOT label IN_LIST CAIRN_TEST_LABELS)
+      message(FATAL_ERROR "${name}: label ${label} is none of ${CAIRN_TEST_LABELS}")
+    endif()
+  endforeach()
+  if(NOT ARG_LABEL)
+    message(FATAL_ERROR "${name} has no label")
+  endif()
   foreach(source ${ARG_SOURCES})
     set_property(GLOBAL APPEND PROPERTY CAIRN_TEST_FILES ${CMAKE_CURRENT_SOURCE_DIR}/${source})
   endforeach()
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE cairn_options ${ARG_LINKS} GTest::gtest GTest::gmock GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABEL}" TIMEOUT ${ARG_TIMEOUT})
 endfunction()
 
 function(cairn_benchmark name)
@@ -80,9 +89,10 @@ function(cairn_fuzzer name)
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
   set(work ${PROJECT_BINARY_DIR}/corpus/${name})
   file(MAKE_DIRECTORY ${work})
-  add_test(NAME ${name} COMMAND ${name} -max_total_time=20 -timeout=10 -max_len=${ARG_MAX_LEN}
+  add_test(NAME ${name} COMMAND ${name} -max_total_time=${CAIRN_FUZZ_SECONDS} -timeout=10 -max_len=${ARG_MAX_LEN}
     ${work} ${ARG_CORPUS})
-  set_tests_properties(${name} PROPERTIES LABELS fuzz TIMEOUT 90)
+  math(EXPR timeout "${CAIRN_FUZZ_SECONDS} + 70")
+  set_tests_properties(${name} PROPERTIES LABELS fuzz TIMEOUT ${timeout})
 endfunction()
 
 # Fails the configure step when a test file exists that no target builds.
