@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "engine/storage/log_batch.h"
 #include "engine/storage/rocks_error.h"
 #include "engine/storage/rocks_iterator.h"
 #include "engine/storage/store_key.h"
@@ -20,28 +21,6 @@ constexpr size_t kDropBatchItems = 1000;
 
 // RocksDB's bookkeeping per record of a WriteBatch, generously.
 constexpr size_t kBatchRecordOverhead = 32;
-
-size_t BytesOf(const LogBatch& batch) {
-  size_t bytes = 0;
-  for (const auto& [key, record] : batch.records) bytes += kLogKeySize + record.size();
-  for (const auto& [name, record] : batch.meta_puts) bytes += name.size() + record.size();
-  for (const auto& name : batch.meta_deletes) bytes += name.size();
-  return bytes;
-}
-
-Status CheckBatch(const LogBatch& batch, size_t bytes) {
-  if (bytes > kLogBatchBytesMax) {
-    return Status(Code::kInvalidArgument, "log batch of " + std::to_string(bytes) + " bytes, at most " +
-                                              std::to_string(kLogBatchBytesMax) + " are written at once");
-  }
-  const auto reserved = [](std::string_view name) { return name == kStoreFormatName; };
-  if (std::any_of(batch.meta_puts.begin(), batch.meta_puts.end(),
-                  [&](const auto& put) { return reserved(put.first); }) ||
-      std::any_of(batch.meta_deletes.begin(), batch.meta_deletes.end(), reserved)) {
-    return Status(Code::kInvalidArgument, "meta name \"store/format\" belongs to the store");
-  }
-  return Status::Ok();
-}
 
 // The memtable takes sorted keys several times faster than unsorted ones.
 std::vector<const std::pair<LogKey, std::string>*> SortedRecords(const LogBatch& batch) {
@@ -106,12 +85,11 @@ Status RocksStore::WriteSynced(rocksdb::WriteBatch* batch, bool sync, std::strin
 
 Status RocksStore::WriteLog(const LogBatch& batch, bool sync) {
   CAIRN_RETURN_IF_ERROR(Writable());
-  const size_t bytes = BytesOf(batch);
-  CAIRN_RETURN_IF_ERROR(CheckBatch(batch, bytes));
+  CAIRN_RETURN_IF_ERROR(CheckLogBatch(batch));
   if (batch.empty()) return sync ? SyncLog() : Status::Ok();
 
   const size_t count = batch.records.size() + batch.meta_puts.size() + batch.meta_deletes.size();
-  rocksdb::WriteBatch write(bytes + count * kBatchRecordOverhead);
+  rocksdb::WriteBatch write(BytesOf(batch) + count * kBatchRecordOverhead);
   rocksdb::Status status;
   for (const auto* record : SortedRecords(batch)) {
     if (!status.ok()) break;
