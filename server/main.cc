@@ -1,0 +1,177 @@
+// cairnd: the only place where the parts are wired together.
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/size.h"
+#include "engine/engine.h"
+#include "engine/storage/kv_store.h"
+#include "server/config.h"
+#include "server/server.h"
+
+namespace cairn::server {
+namespace {
+
+constexpr int64_t kDrainTimeoutMs = 30'000;
+// Descriptors that the store, the loops and the log may need beside the connections.
+constexpr uint32_t kDescriptorsReserved = 512;
+
+int Fail(const std::string& text) {
+  std::fprintf(stderr, "cairnd: %s\n", text.c_str());
+  CAIRN_LOG(kError, "{}", text);
+  FlushLog();
+  return kExitFailure;
+}
+
+// Raises the limit of open files as far as it goes; with less than is wanted, fewer clients are let in.
+void FitConnectionsToDescriptors(ServerOptions& options) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  const rlim_t wanted = rlim_t{options.connections_max} + kDescriptorsReserved;
+  if (limit.rlim_cur < wanted) {
+    limit.rlim_cur = std::min(wanted, limit.rlim_max);
+    setrlimit(RLIMIT_NOFILE, &limit);
+    getrlimit(RLIMIT_NOFILE, &limit);
+  }
+  if (limit.rlim_cur >= wanted) return;
+  const rlim_t half = limit.rlim_cur / 2;
+  const rlim_t room =
+      limit.rlim_cur > 2 * kDescriptorsReserved ? limit.rlim_cur - kDescriptorsReserved : half;
+  CAIRN_LOG(kWarn, "the limit of open files is {}: at most {} connections instead of {}", limit.rlim_cur,
+            room, options.connections_max);
+  options.connections_max = static_cast<uint32_t>(std::max<rlim_t>(room, 1));
+}
+
+// Signals are taken by this thread alone, between other work; every thread made later inherits the mask.
+sigset_t BlockSignals() {
+  signal(SIGPIPE, SIG_IGN);
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) sigaddset(&set, number);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  return set;
+}
+
+void ReloadLogLevel(const std::vector<std::string>& args) {
+  const ParsedConfig parsed = ParseConfig(args);
+  if (!parsed.config.has_value()) {
+    CAIRN_LOG(kError, "SIGHUP: the configuration is not valid and nothing was changed: {}", parsed.text);
+    return;
+  }
+  SetLogLevel(parsed.config->log.level);
+  CAIRN_LOG(kInfo, "SIGHUP: log level is {}", LogLevelName(parsed.config->log.level));
+}
+
+// Until a signal says that it is over. True: clients may finish first.
+bool ServeUntilSignal(const sigset_t& signals, const std::vector<std::string>& args) {
+  while (true) {
+    int number = 0;
+    if (sigwait(&signals, &number) != 0) continue;
+    if (number == SIGHUP) {
+      ReloadLogLevel(args);
+      continue;
+    }
+    CAIRN_LOG(kInfo, "{}: shutting down", number == SIGUSR1 ? "SIGUSR1" : "signal");
+    return number == SIGUSR1;
+  }
+}
+
+Result<std::unique_ptr<engine::Engine>> OpenEngine(const engine::EngineOptions& options, Clock& clock) {
+  engine::EngineDeps deps;
+  deps.clock = &clock;
+  if (!options.data_dir.empty()) {
+    storage::RocksStoreOptions store;
+    store.path = options.data_dir;
+    CAIRN_ASSIGN_OR_RETURN(deps.store, storage::OpenRocksStore(store));
+  }
+  return engine::Engine::Open(options, std::move(deps));
+}
+
+void AnnounceReady(const Server& server, const engine::EngineOptions& engine) {
+  std::string line = fmt::format("cairnd ready pid={} port={} listen=", getpid(), server.port());
+  for (size_t i = 0; i < server.addresses().size(); ++i) {
+    line += (i == 0 ? "" : ",") + server.addresses()[i];
+  }
+  line += fmt::format(" vbuckets={} memory_quota={} data_dir={}", engine.vbuckets, engine.memory_quota,
+                      engine.data_dir.empty() ? "-" : engine.data_dir);
+  CAIRN_LOG(kInfo, "{}", line);
+  std::puts(line.c_str());
+  std::fflush(stdout);
+}
+
+// An absolute path: the log and `stats settings` should say where the data is.
+Status ResolveDataDir(std::string& data_dir) {
+  if (data_dir.empty()) return Status::Ok();
+  std::error_code error;
+  const std::filesystem::path path = std::filesystem::absolute(data_dir, error);
+  if (error) return Status(Code::kIoError, "--data-dir " + data_dir + ": " + error.message());
+  data_dir = path.lexically_normal().string();
+  return Status::Ok();
+}
+
+int Serve(Config config, const std::vector<std::string>& args) {
+  const sigset_t signals = BlockSignals();
+  if (const Status status = ResolveDataDir(config.engine.data_dir); !status.ok())
+    return Fail(status.ToString());
+  FitConnectionsToDescriptors(config.server);
+  SystemClock clock;
+  Result<std::unique_ptr<engine::Engine>> opened = OpenEngine(config.engine, clock);
+  if (!opened.ok()) {
+    return Fail("cannot open the data in " + config.engine.data_dir + ": " + opened.status().ToString());
+  }
+  const std::unique_ptr<engine::Engine> engine = std::move(opened).value();
+  Result<std::unique_ptr<Server>> started = Server::Start(config.server, *engine, clock);
+  if (!started.ok()) {
+    static_cast<void>(engine->Shutdown(true));
+    return Fail(std::string(started.status().message()));
+  }
+  const std::unique_ptr<Server> server = std::move(started).value();
+  AnnounceReady(*server, config.engine);
+  if (ServeUntilSignal(signals, args) && !server->Drain(kDrainTimeoutMs)) {
+    CAIRN_LOG(kWarn, "{} connections did not finish in time", server->stats().connections());
+  }
+  server->Stop();
+  const Status saved = engine->Shutdown(true);
+  if (!saved.ok()) return Fail("could not save everything: " + saved.ToString());
+  CAIRN_LOG(kInfo, "ended cleanly");
+  FlushLog();
+  return 0;
+}
+
+int Main(const std::vector<std::string>& args) {
+  const ParsedConfig parsed = ParseConfig(args);
+  if (!parsed.config.has_value()) {
+    std::fputs(parsed.text.c_str(), parsed.exit_code == 0 ? stdout : stderr);
+    return parsed.exit_code;
+  }
+  if (const Status status = InitLog(parsed.config->log); !status.ok()) return Fail(status.ToString());
+  if (const char* faults = std::getenv("CAIRN_FAULT"); faults != nullptr) {
+    const Status armed = FaultRegistry::Global().ArmFromText(faults);
+    if (!armed.ok()) {
+      Fail("CAIRN_FAULT: " + armed.ToString());
+      return kExitUsage;
+    }
+    CAIRN_LOG(kWarn, "fault points are armed: {}", faults);
+  }
+  return Serve(*parsed.config, args);
+}
+
+}  // namespace
+}  // namespace cairn::server
+
+int main(int argc, char** argv) {
+  return cairn::server::Main(std::vector<std::string>(argv + 1, argv + argc));
+}
