@@ -20,7 +20,8 @@ CheckpointInfo Checkpoint::info() const {
 
 void Checkpoint::AddTail(Seqno base, Trash& trash) {
   SealTail(trash);
-  const size_t bytes = kChunkBytes[std::min(chunks_.size(), kChunkBytes.size() - 1)];
+  const bool behind_gap = base != last_ + 1;
+  const size_t bytes = kChunkBytes[behind_gap ? 0 : std::min(chunks_.size(), kChunkBytes.size() - 1)];
   chunks_.PushBack(Entry{base, Chunk::New(bytes)});
   tail_ = chunks_.back().chunk.get();
   tail_base_ = base;

@@ -5,8 +5,8 @@
 // Slots: seqno - (base seqno of its chunk) is the offset in the chunk, and a chunk's base is the seqno of
 // the first operation that was put into it. On an active the chunks lie end to end. A replica's sequence
 // has gaps (versions that its active superseded before they were sent): an operation beyond the last chunk
-// starts a new chunk at its own seqno, so a gap of any width costs nothing, and a chunk is found by
-// bisection where the arithmetic guess fails.
+// starts a new chunk at its own seqno, a small one, so a gap of any width costs at most 176 bytes, and a
+// chunk is found by bisection where the arithmetic guess fails.
 //
 // Chunks grow (kChunkBytes) with the number that is held: an open checkpoint with few entries stays cheap
 // on each of 65,536 vbuckets, a busy one pays 8.2 bytes per slot. They come and go by themselves:

@@ -109,7 +109,8 @@ class CheckpointManager {
   // --- writing (replica side): seqnos and ids are the active's ---
 
   /// Append with the seqno that `item` carries, at least next_seqno(); what lies between are versions that
-  /// the active has superseded. A gap of any width costs nothing. OUT_OF_RANGE when the seqno goes back.
+  /// the active has superseded. A gap of any width costs at most 176 bytes. OUT_OF_RANGE when the seqno goes
+  /// back.
   Status AppendAt(ItemRef item, Seqno replaced, int64_t now_ns, Trash& trash);
   /// Closes the open checkpoint with `digest` and opens `id`; ids may be skipped. An empty open checkpoint
   /// is not closed but takes the id. Success without effect when `id` is open already, INVALID_ARGUMENT when

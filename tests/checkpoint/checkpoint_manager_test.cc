@@ -116,6 +116,19 @@ TEST(CheckpointManagerTest, ReleasedEntriesStillCountTowardsTheLimits) {
   EXPECT_EQ(0u, s.manager.open_checkpoint().bytes);
 }
 
+TEST(CheckpointManagerTest, ReleasedBytesStillCountTowardsTheLimit) {
+  Sequence s(Limits{1000, 10'000, INT64_MAX});
+  const CursorId cursor = *s.manager.AddCursor("p", Seqno(1));
+  for (int i = 0; i < 9; ++i) {
+    s.Set("k" + std::to_string(i), 1000);
+    s.ReadAll(cursor);
+    s.Advance(cursor, s.manager.high_seqno().get());
+    EXPECT_FALSE(s.manager.ShouldClose(0)) << i;
+  }
+  s.Set("k9", 1000);
+  EXPECT_TRUE(s.manager.ShouldClose(0));
+}
+
 TEST(CheckpointManagerTest, SkipToLeavesAGapThatBatchesCover) {
   Sequence s;
   const CursorId cursor = *s.manager.AddCursor("p", Seqno(1));
@@ -405,6 +418,16 @@ TEST(CheckpointManagerTest, HotKeysDoNotHoldTheMemoryOfTheirHistory) {
   EXPECT_GT(16u * 1024, s.manager.memory_bytes()) << "1.6 MB of slots, were they all kept";
   const CursorId cursor = *s.manager.AddCursor("p", Seqno(1));
   EXPECT_EQ(Range(199'991, 200'000), Seqnos(s.ReadAll(cursor)));
+}
+
+TEST(CheckpointManagerTest, OneHotKeyHoldsOneItem) {
+  Sequence s;
+  for (int i = 0; i < 200'000; ++i) {
+    s.Set("counter");
+    s.items.clear();
+  }
+  EXPECT_EQ(1u, s.manager.open_checkpoint().live_items);
+  EXPECT_GT(16u * 1024, s.manager.memory_bytes()) << "each chunk is empty when the next one begins";
 }
 
 TEST(CheckpointManagerTest, AnIdleCheckpointHoldsNoSlots) {

@@ -34,7 +34,7 @@ TEST(ReplicaTest, RefusesASeqnoThatGoesBack) {
   EXPECT_EQ(Seqno(5), s.manager.high_seqno());
 }
 
-TEST(ReplicaTest, AGapOfMillionsCostsNoMemory) {
+TEST(ReplicaTest, AGapOfAnyWidthIsCheap) {
   Sequence s;
   const CursorId cursor = *s.manager.AddCursor("p", Seqno(1));
   const uint64_t step = uint64_t{1} << 40;
@@ -42,7 +42,7 @@ TEST(ReplicaTest, AGapOfMillionsCostsNoMemory) {
     ASSERT_TRUE(s.SetAt(Seqno(i * step), "k" + std::to_string(i)).ok());
     ASSERT_TRUE(s.SetAt(Seqno(i * step + 1), "l" + std::to_string(i)).ok());
   }
-  EXPECT_GT(20u * 5000, s.manager.memory_bytes());
+  EXPECT_GT(20u * (176 + 2 * 64), s.manager.memory_bytes());
   EXPECT_EQ(40u, s.manager.Remaining(cursor));
   ASSERT_TRUE(s.SetAt(Seqno(21 * step), "k7").ok());
   EXPECT_TRUE(s.superseded_last) << "found by bisection";
