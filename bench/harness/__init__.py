@@ -1,0 +1,1 @@
+"""What scripts/bench is made of: servers under test, load runs, suites, tables. Standard library only."""
