@@ -348,6 +348,8 @@ ParseOutcome ParseAnyLine(std::string_view in, const Limits& limits, TextRequest
   return ParseLine(&line, limits, request);
 }
 
+constexpr std::string_view kNoreplyTail = " noreply\r\n";
+
 // --- fast paths: exactly the common spelling of get and set, anything else is left to ParseAnyLine ---
 
 constexpr ParseOutcome kNotFast = {ParseState::kClose, 0};
@@ -388,7 +390,7 @@ const char* FastDigits(const char* p, const char* end, uint32_t* out) {
   return p == begin || p == last ? nullptr : p;
 }
 
-/// "set <key> <flags> <exptime> <size>\r\n<data>\r\n"
+/// "set <key> <flags> <exptime> <size>[ noreply]\r\n<data>\r\n"
 bool FastSet(std::string_view in, const Limits& limits, TextRequest* request, ParseOutcome* outcome) {
   const char* const begin = in.data();
   const char* const end = begin + in.size();
@@ -401,8 +403,11 @@ bool FastSet(std::string_view in, const Limits& limits, TextRequest* request, Pa
   uint32_t size = 0;
   if ((p = FastDigits(p + 1, end, &flags)) == nullptr || *p != ' ') return false;
   if ((p = FastDigits(p + 1, end, &exptime)) == nullptr || *p != ' ') return false;
-  if ((p = FastDigits(p + 1, end, &size)) == nullptr || *p != '\r') return false;
-  if (end - p < 2 || p[1] != '\n') return false;
+  if ((p = FastDigits(p + 1, end, &size)) == nullptr) return false;
+  const std::string_view tail(p, static_cast<size_t>(end - p));
+  const bool noreply = tail.starts_with(kNoreplyTail);
+  if (noreply) p += kNoreplyTail.size() - kTerminator.size();
+  if (!noreply && !tail.starts_with(kTerminator)) return false;
   const auto line_bytes = static_cast<size_t>(p + 2 - begin);
   if (line_bytes > limits.line_bytes_max || size > limits.value_bytes_max) return false;
   const size_t total = line_bytes + size + kTerminator.size();
@@ -413,7 +418,7 @@ bool FastSet(std::string_view in, const Limits& limits, TextRequest* request, Pa
   const char* const value = begin + line_bytes;
   if (value[size] != '\r' || value[size + 1] != '\n') return false;
   request->command = TextCommand::kSet;
-  request->noreply = false;
+  request->noreply = noreply;
   request->flags = flags;
   request->exptime = exptime;
   request->key = {key, key_size};

@@ -463,6 +463,8 @@ TEST(TextFastPath, AgreesWithTheGeneralOne) {
   for (size_t n = 1; n <= 251; ++n) {
     lines.push_back("get " + std::string(n, 'k') + "\r\n");
     lines.push_back("set " + std::string(n, 'k') + " 1 2 3\r\nabc\r\n");
+    lines.push_back("set " + std::string(n, 'k') + " 1 2 3 noreply\r\nabc\r\n");
+    lines.push_back("set " + std::string(n, 'k') + " 1 2 3 noreplx\r\nabc\r\n");
     lines.push_back("get " + std::string(n, 'k') + "\x7f\r\n");
   }
   for (const char* number :
