@@ -12,7 +12,7 @@ namespace {
 constexpr int kFrequencyNew = 1;
 
 // A segment shrinks to the next smaller class when that would then be filled to this many percent of its
-// slots. Growing starts at 95, so a tenth of the entries must come or go before it turns around.
+// slots. Growing starts at 93, so a twelfth of the entries must come or go before it turns around.
 constexpr uint32_t kShrinkFillPercent = 85;
 
 // Buddies merge when both together have no more entries than this: 60 % of what makes a segment split again.
@@ -118,7 +118,10 @@ void HashTable::SetFrequency(const HashedKey& key, int frequency) {
 }
 
 void HashTable::PrefetchBucket(uint64_t hash) const {
-  __builtin_prefetch(directory_[EntryOf(hash)].HomeBucket(TagOfHash(hash)));
+  // Both the home bucket and the one that it spills into (which the last one has elsewhere: never mind).
+  const Slot* const home = directory_[EntryOf(hash)].HomeBucket(TagOfHash(hash));
+  PrefetchAt(home, 0);
+  PrefetchAt(home, kBucketSlots * sizeof(Slot));
 }
 
 void HashTable::PrefetchItem(uint64_t hash) const {

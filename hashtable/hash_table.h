@@ -6,13 +6,13 @@
 // hash, the item's address, and 4 spare bits (3 of them an access-frequency counter). Inside a segment the
 // same 16 bits choose the home bucket, and a full bucket spills into the next one (linear probing by
 // bucket; deletion shifts back, so there are no tombstones and a bucket that is not full ends a search).
-// A segment grows by a seventh to a quarter when 95 % of its slots are taken, shrinks likewise, and splits
+// A segment grows by a seventh to a quarter when 93 % of its slots are taken, shrinks likewise, and splits
 // into two, or merges with its buddy, at the ends of its range: the table's memory follows its content
-// closely (about 9.3 bytes per item), and an empty table has no allocation.
+// closely (9.2 … 9.8 bytes per item), and an empty table has no allocation.
 //
-// Cost: an operation moves at most about 1,000 slots (a split: 487, each of whose keys is hashed again,
-// 10 to 20 µs; a resize: 487, 1 to 2 µs). Beside that a split may double the directory and a merge may halve
-// it: one sequential copy of 16 bytes per entry, one entry per 120 … 490 items (0.1 ms for 5 million items
+// Cost: an operation moves at most about 1,000 slots (a split: 477, each of whose keys is hashed again,
+// 10 to 20 µs; a resize: 477, 1 to 2 µs). Beside that a split may double the directory and a merge may halve
+// it: one sequential copy of 16 bytes per entry, one entry per 120 … 480 items (0.1 ms for 5 million items
 // in one table, nothing worth a thought in a table of 5,000). These bounds rest on the hash being good, which
 // the secret seed ensures. Keys of equal hash are still kept correctly: where splitting would not help or
 // the directory would outgrow its content, a segment grows beyond 64 buckets instead.

@@ -52,11 +52,14 @@ inline Slot WithFrequency(Slot slot, int frequency) {
 /// Checks that the address fits into its bits.
 Slot MakeSlot(uint16_t tag, Item* item, int frequency);
 
+/// A hint; `address` may be null or out of bounds, and is computed as a number for that reason.
+inline void PrefetchAt(const void* address, uintptr_t offset) {
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(address) + offset));
+}
 /// Both lines that the header and a short key of an item can lie on.
 inline void PrefetchItemLines(const Item* item) {
-  const char* const bytes = reinterpret_cast<const char*>(item);
-  __builtin_prefetch(bytes);
-  __builtin_prefetch(bytes + 63);
+  PrefetchAt(item, 0);
+  PrefetchAt(item, 63);
 }
 
 /// Bit i is set when slot i of the bucket carries `tag`. A zero slot counts as one with tag 0.
@@ -86,9 +89,11 @@ constexpr uint32_t NextBucketCount(uint32_t buckets) {
 constexpr uint32_t PreviousBucketCount(uint32_t buckets) {
   return buckets <= 8 ? buckets - 1 : buckets - std::bit_ceil(buckets) / 8;
 }
-/// Entries that a segment may hold before it grows: 95 % of its slots, and all of them when there are few.
+/// Entries that a segment may hold before it grows: 93 % of its slots, and all of them when there are few.
+/// Each percent more saves 0.1 bytes per item, and makes the search for a missing key, which reads every
+/// full bucket it meets, 6 % slower.
 constexpr uint32_t CapacityOf(uint32_t buckets) {
-  return buckets * kBucketSlots - buckets * kBucketSlots / 20;
+  return buckets * kBucketSlots - buckets * kBucketSlots * 7 / 100;
 }
 /// The smallest size class that holds `entries`.
 uint32_t BucketsFor(uint32_t entries);
