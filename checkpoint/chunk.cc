@@ -26,7 +26,7 @@ void ChunkDeleter::operator()(Chunk* chunk) const {
 }
 
 size_t Chunk::memory_bytes() const {
-  return sizeof(Chunk) + words_ * sizeof(uint64_t) + capacity_ * sizeof(Item*);
+  return sizeof(Chunk) + words_ * sizeof(uint64_t) + capacity_ * kSlotBytes;
 }
 
 uint32_t Chunk::NextLive(uint32_t from) const {

@@ -72,6 +72,8 @@ class Chunk {
  private:
   friend struct ChunkDeleter;
 
+  static constexpr size_t kSlotBytes = sizeof(void*);
+
   explicit Chunk(uint32_t capacity);
   static constexpr uint32_t WordsFor(uint32_t capacity) { return (capacity + 63) / 64; }
   uint64_t* bits() { return reinterpret_cast<uint64_t*>(this + 1); }
@@ -91,7 +93,7 @@ constexpr uint32_t Chunk::SlotsIn(size_t bytes) {
   // One slot costs 8 bytes and a bit; start a little low and take what still fits.
   const size_t room = bytes - sizeof(Chunk);
   uint32_t slots = static_cast<uint32_t>(room * 8 / 65) - 8;
-  while (size_t{slots + 1} * sizeof(Item*) + WordsFor(slots + 1) * sizeof(uint64_t) <= room) ++slots;
+  while (size_t{slots + 1} * kSlotBytes + WordsFor(slots + 1) * sizeof(uint64_t) <= room) ++slots;
   return slots;
 }
 

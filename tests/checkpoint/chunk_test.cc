@@ -117,7 +117,7 @@ TEST(TrashTest, FreesWhatItWasGivenWhenItGoes) {
     outer = std::move(trash);
   }
   for (const ItemRef& item : items) EXPECT_EQ(2u, item->ref_count());
-  Trash(std::move(outer));
+  outer = Trash();
   for (const ItemRef& item : items) EXPECT_EQ(1u, item->ref_count());
   EXPECT_TRUE(outer.empty());
 }
