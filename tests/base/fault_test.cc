@@ -22,6 +22,7 @@ bool Fails() { return CAIRN_FAULT("test.fails"); }
 
 std::vector<bool> Try(int times) {
   std::vector<bool> outcome;
+  outcome.reserve(static_cast<size_t>(times));
   for (int i = 0; i < times; ++i) outcome.push_back(Fails());
   return outcome;
 }

@@ -161,7 +161,7 @@ TEST(ItemRef, ThreadsCopyAndDrop) {
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([item] {
       for (int i = 0; i < 10'000; ++i) {
-        const ItemRef copy = item;
+        const ItemRef copy = item;  // NOLINT(performance-unnecessary-copy-initialization): the point
         ASSERT_EQ(copy->value(), "v");
       }
     });
