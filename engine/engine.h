@@ -29,10 +29,10 @@ class KvStore;
 namespace cairn::engine {
 
 struct EngineDeps {
-  Clock* clock = nullptr;                       // not owned; must outlive the engine
-  std::unique_ptr<storage::KvStore> store;      // null: memory only
-  bool threads = true;                          // false: tests step the background work with RunBackground
-  uint64_t seed = 0;                            // 0: from the system's entropy
+  Clock* clock = nullptr;                   // not owned; must outlive the engine
+  std::unique_ptr<storage::KvStore> store;  // null: memory only
+  bool threads = true;                      // false: tests step the background work with RunBackground
+  uint64_t seed = 0;                        // 0: from the system's entropy
 };
 
 class Engine {
@@ -87,11 +87,11 @@ class Engine {
 
   // --- vbuckets ---
   using Done = std::function<void(Status)>;
-  Result<VbucketState> GetVbucketState(Vbid vbucket) const;   // NOT_MY_VBUCKET when it does not exist
+  Result<VbucketState> GetVbucketState(Vbid vbucket) const;  // NOT_MY_VBUCKET when it does not exist
   void SetVbucketState(Vbid vbucket, VbucketState state, Done done);
   /// Only of a dead vbucket; not during an online update. Its data is gone when done is called.
   void DeleteVbucket(Vbid vbucket, Done done);
-  Result<CheckpointId> CreateCheckpoint(Vbid vbucket);        // id of the open checkpoint afterwards
+  Result<CheckpointId> CreateCheckpoint(Vbid vbucket);            // id of the open checkpoint afterwards
   Result<CheckpointId> LastClosedCheckpoint(Vbid vbucket) const;  // last closed and persisted
   /// (vbucket, high seqno) of those in `state`, or of all.
   std::vector<std::pair<Vbid, Seqno>> HighSeqnos(std::optional<VbucketState> state) const;
@@ -110,7 +110,7 @@ class Engine {
   /// Writes as many items as asked, for `cairnctl dump` and metadump: keys in no particular order, from
   /// `position` (empty: the beginning); returns the position to go on from, empty at the end.
   struct DumpPage {
-    std::vector<ItemRef> items;   // values or ejected items
+    std::vector<ItemRef> items;  // values or ejected items
     std::string position;
   };
   Result<DumpPage> DumpItems(std::string_view position, size_t items_max);

@@ -2,7 +2,6 @@
 // What goes into and comes out of the engine's data operations. Hot results carry a Code, not a Status:
 // a miss must not allocate.
 
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -14,6 +13,7 @@
 #include "base/status.h"
 #include "base/types.h"
 #include "hashtable/hash_table.h"
+#include "proto/update_id.h"
 
 namespace cairn::engine {
 
@@ -46,10 +46,10 @@ struct StoreRequest {
 struct ArithmeticRequest {
   bool increment = true;
   uint64_t delta = 1;
-  bool create = false;   // binary protocol: make it with `initial` when absent
+  bool create = false;  // binary protocol: make it with `initial` when absent
   uint64_t initial = 0;
-  uint32_t expiry = 0;   // of a created item; absolute
-  Cas cas;               // 0: any
+  uint32_t expiry = 0;  // of a created item; absolute
+  Cas cas;              // 0: any
 };
 
 struct GetResult {
@@ -72,15 +72,14 @@ struct ArithmeticResult {
 enum class VbucketState : uint8_t { kActive = 1, kReplica = 2, kPending = 3, kDead = 4 };
 std::string_view VbucketStateName(VbucketState state);
 
-/// 16 random bytes that name an online update.
-using UpdateId = std::array<uint8_t, 16>;
+using UpdateId = proto::UpdateId;
 
 enum class UpdatePhase : uint8_t { kNormal, kStarting, kUpdating, kCompleting, kReverting };
 std::string_view UpdatePhaseName(UpdatePhase phase);
 
 /// One update that has ended.
 struct UpdateOutcome {
-  UpdateId id{};
+  UpdateId id;
   std::string name;
   bool committed = false;
   int64_t started_ns = 0, decided_ns = 0, finished_ns = 0;  // wall clock
@@ -90,22 +89,22 @@ struct UpdateOutcome {
 
 struct UpdateStatus {
   UpdatePhase phase = UpdatePhase::kNormal;
-  UpdateId id{};
+  UpdateId id;
   std::string name;
-  int64_t started_ns = 0;                          // wall clock
+  int64_t started_ns = 0;  // wall clock
   int64_t age_ns = 0;
-  uint64_t added = 0, updated = 0, deleted = 0;    // keys changed since START
-  uint64_t window_bytes = 0;                       // logged since START
-  uint64_t preimage_bytes = 0;                     // memory held to take it back
-  uint64_t digest_at_start = 0, digest_now = 0;    // over all vbuckets
-  uint32_t vbuckets_moved = 0, vbuckets_total = 0; // progress of the running step
-  uint64_t keys_to_revert = 0;                     // still to be put back while reverting
-  std::vector<UpdateOutcome> history;              // newest first, at most ten
+  uint64_t added = 0, updated = 0, deleted = 0;     // keys changed since START
+  uint64_t window_bytes = 0;                        // logged since START
+  uint64_t preimage_bytes = 0;                      // memory held to take it back
+  uint64_t digest_at_start = 0, digest_now = 0;     // over all vbuckets
+  uint32_t vbuckets_moved = 0, vbuckets_total = 0;  // progress of the running step
+  uint64_t keys_to_revert = 0;                      // still to be put back while reverting
+  std::vector<UpdateOutcome> history;               // newest first, at most ten
 };
 
 struct UpdateRequest {
-  UpdateId id{};        // all zero: START makes one, COMPLETE and REVERT mean the running one
-  std::string name;     // START only; ^[A-Za-z0-9._-]{0,64}$
+  UpdateId id;       // none: START makes one, COMPLETE and REVERT mean the running one
+  std::string name;  // START only; ^[A-Za-z0-9._-]{0,64}$
 };
 
 /// Emits one statistic.

@@ -18,22 +18,22 @@ enum class OnRestart : uint8_t { kResume, kRevert };
 enum class AtWindowCap : uint8_t { kRefuseWrites, kRevert, kComplete };
 
 struct EngineOptions {
-  std::string data_dir;                    // empty: nothing is persisted (memory only, for tests and caches)
-  uint32_t vbuckets = 1024;                // 1 … 65,536, a power of two
-  uint64_t memory_quota = uint64_t{1} << 30;   // bytes of items, tables and checkpoints
-  uint32_t low_watermark_percent = 75;     // ejection stops here …
-  uint32_t high_watermark_percent = 85;    // … and begins here
-  uint32_t refuse_percent = 93;            // from here on writes get TMP_OOM
-  uint32_t checkpoint_memory_percent = 20; // of the quota
-  uint32_t max_item_size = 1u << 20;       // bytes of a value, at most 20 MiB
+  std::string data_dir;      // empty: nothing is persisted (memory only, for tests and caches)
+  uint32_t vbuckets = 1024;  // 1 … 65,536, a power of two
+  uint64_t memory_quota = uint64_t{1} << 30;  // bytes of items, tables and checkpoints
+  uint32_t low_watermark_percent = 75;        // ejection stops here …
+  uint32_t high_watermark_percent = 85;       // … and begins here
+  uint32_t refuse_percent = 93;               // from here on writes get TMP_OOM
+  uint32_t checkpoint_memory_percent = 20;    // of the quota
+  uint32_t max_item_size = 1u << 20;          // bytes of a value, at most 20 MiB
   SyncPolicy sync = SyncPolicy::kInterval;
   uint32_t sync_interval_ms = 1000;
-  uint32_t flushers = 1;                   // threads; shard = vbucket mod flushers
+  uint32_t flush_delay_ms = 20;  // how long writes are gathered before they go to the log
   uint32_t checkpoint_items_max = 10'000;
   uint32_t checkpoint_age_max_ms = 5'000;
   uint32_t expiry_pager_interval_ms = 60'000;
-  uint64_t update_bytes_max = 0;           // cap of an online update's window on disk; 0: none
-  uint32_t update_age_max_s = 0;           // cap of its age; 0: none
+  uint64_t update_bytes_max = 0;  // cap of an online update's window on disk; 0: none
+  uint32_t update_age_max_s = 0;  // cap of its age; 0: none
   AtWindowCap update_at_cap = AtWindowCap::kRefuseWrites;
   OnRestart update_on_restart = OnRestart::kResume;
 };

@@ -1,0 +1,126 @@
+#pragma once
+// Core: what the parts of one engine share (vbuckets, memory, phase, store, counters), and the two things
+// each of them does after a locked call: carry out its Effects, and read the time. Owned by the Engine; the
+// parts hold references and are destroyed before it. No part reaches another except through the hooks here.
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <shared_mutex>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "engine/memory.h"
+#include "engine/options.h"
+#include "engine/phase.h"
+#include "engine/storage/kv_store.h"
+#include "engine/vbucket.h"
+
+namespace cairn::engine {
+
+enum class Metric : uint8_t {
+  kGets,
+  kStores,
+  kDeletes,
+  kFetches,
+  kFetchErrors,
+  kEjections,
+  kEjectedBytes,
+  kExpired,
+  kTmpOom,
+  kFlushCycles,
+  kFlushedOperations,
+  kFlushedBytes,
+  kFlushErrors,
+  kReopens,
+  kMergePasses,
+  kMergedOperations,
+  kMergeErrors,
+  kWarmedItems,
+  kUpdatesStarted,
+  kUpdatesCompleted,
+  kUpdatesReverted,
+  kRevertedKeys,
+  kDigestMismatches,
+  kCount
+};
+
+/// The store, which everybody may use at once but for a Reopen. Null store: memory only.
+class StoreGate {
+ public:
+  explicit StoreGate(std::unique_ptr<storage::KvStore> store) : store_(std::move(store)) {}
+  bool present() const { return store_ != nullptr; }
+
+  /// Holds the store open while it lives.
+  class Access {
+   public:
+    explicit Access(StoreGate& gate) : lock_(gate.mutex_), store_(gate.store_.get()) {}
+    storage::KvStore* operator->() const { return store_; }
+    storage::KvStore& operator*() const { return *store_; }
+
+   private:
+    std::shared_lock<std::shared_mutex> lock_;
+    storage::KvStore* store_;
+  };
+
+  /// Waits until nobody is inside, and reopens.
+  Status Reopen() {
+    std::unique_lock<std::shared_mutex> lock(mutex_);
+    return store_->Reopen();
+  }
+
+ private:
+  std::shared_mutex mutex_;
+  std::unique_ptr<storage::KvStore> store_;
+};
+
+struct Core {
+  Core(const EngineOptions& engine_options, Clock* engine_clock, std::unique_ptr<storage::KvStore> kv_store,
+       uint64_t seed);
+
+  EngineOptions options;  // fixed after Open, but for what SetParam changes through atomics below
+  Clock* const clock;
+  const uint64_t hash_seed;
+  MemoryUsage memory;
+  StoreGate store;
+  CounterSet<Metric> metrics;
+  std::atomic<const Phase*> phase{nullptr};
+  std::atomic<bool> warm{true};             // all vbuckets are
+  std::atomic<bool> refuse_writes{false};   // the window of an online update is at its cap
+  std::atomic<uint64_t> unmerged_bytes{0};  // logged since the last merge pass
+  std::vector<std::unique_ptr<VBucket>> vbuckets;
+
+  // Hooks, set once before threads start.
+  std::function<void(Vbid)> hand_to_flusher;
+  std::function<void(std::unique_ptr<Preimages>)> hand_to_reclaimer;
+  std::function<void()> report_store_failure;
+  std::function<void(int64_t now_ns)> on_tick;  // by the pager, every few milliseconds
+
+  /// Cached by the housekeeper every few milliseconds when there are threads, else read from the clock.
+  OpTime Now() const {
+    const int64_t cached = cached_steady_ns.load(std::memory_order_relaxed);
+    if (__builtin_expect(cached != 0, 1)) return {cached_wall_s.load(std::memory_order_relaxed), cached};
+    return {clock->WallSeconds(), clock->SteadyNs()};
+  }
+  void RefreshTime() {
+    cached_wall_s.store(clock->WallSeconds(), std::memory_order_relaxed);
+    cached_steady_ns.store(clock->SteadyNs(), std::memory_order_relaxed);
+  }
+  std::atomic<int64_t> cached_steady_ns{0};
+  std::atomic<uint32_t> cached_wall_s{0};
+
+  const Phase* CurrentPhase() const { return phase.load(std::memory_order_acquire); }
+
+  /// After unlocking: hands over, wakes; memory is freed as `fx` goes out of scope at the caller.
+  void Finish(VBucket& vb, Effects& fx) {
+    if (fx.dirty) hand_to_flusher(vb.id());
+    if (__builtin_expect(!fx.wake.empty(), 0)) {
+      for (const WaiterRef& waiter : fx.wake) waiter->Wake();
+      fx.wake.clear();
+    }
+    if (__builtin_expect(fx.preimages != nullptr, 0)) hand_to_reclaimer(std::move(fx.preimages));
+  }
+};
+
+}  // namespace cairn::engine

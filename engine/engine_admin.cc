@@ -1,0 +1,199 @@
+// The engine's face for vbuckets and operating.
+
+#include <charconv>
+#include <string>
+#include <utility>
+
+#include "base/log.h"
+#include "base/size.h"
+#include "engine/engine.h"
+#include "engine/engine_impl.h"
+#include "proto/meta_record.h"
+
+namespace cairn::engine {
+namespace {
+
+Status NoSuchVbucket() { return Status(Code::kNotMyVbucket, "the vbucket does not exist here"); }
+
+}  // namespace
+
+Result<VbucketState> Engine::GetVbucketState(Vbid vbucket) const {
+  if (vbucket.get() >= vbucket_count()) return NoSuchVbucket();
+  const VBucket& vb = *impl_->core.vbuckets[vbucket.get()];
+  MutexLock lock(vb.mutex);
+  if (!vb.exists()) return NoSuchVbucket();
+  return vb.state();
+}
+
+void Engine::SetVbucketState(Vbid vbucket, VbucketState state, Done done) {
+  if (vbucket.get() >= vbucket_count()) {
+    done(Status(Code::kOutOfRange, "there is no such vbucket"));
+    return;
+  }
+  impl_->OnControl([this, vbucket, state, done = std::move(done)] {
+    VBucket& vb = *impl_->core.vbuckets[vbucket.get()];
+    const OpTime now = impl_->core.Now();
+    const uint64_t uuid = impl_->random.Next64();
+    Effects fx;
+    Status refused;
+    {
+      MutexLock lock(vb.mutex);
+      vb.Enter(impl_->core.CurrentPhase(), now, fx);
+      if (!vb.exists()) {
+        if (impl_->coordinator.active()) {
+          refused = Status(Code::kNotSupported, "no vbucket is made while an online update is open");
+        } else {
+          vb.Recreate(uuid);
+        }
+      }
+      if (refused.ok()) vb.SetState(state, impl_->core.clock->WallNs(), now, fx);
+    }
+    impl_->core.Finish(vb, fx);
+    done(refused.ok() ? impl_->WaitDurable() : std::move(refused));
+  });
+}
+
+void Engine::DeleteVbucket(Vbid vbucket, Done done) {
+  if (vbucket.get() >= vbucket_count()) {
+    done(Status(Code::kOutOfRange, "there is no such vbucket"));
+    return;
+  }
+  impl_->OnControl([this, vbucket, done = std::move(done)] {
+    VBucket& vb = *impl_->core.vbuckets[vbucket.get()];
+    Effects fx;
+    storage::LogBatch batch;
+    Status refused;
+    const Status ran = impl_->coordinator.RunExclusive([&] {
+      MutexLock lock(vb.mutex);
+      if (!vb.exists()) {
+        refused = NoSuchVbucket();
+      } else if (vb.state() != VbucketState::kDead) {
+        refused = Status(Code::kNotSupported, "only a dead vbucket can be deleted");
+      } else {
+        vb.Delete(fx);
+        batch.meta_puts.emplace_back(proto::VbucketMetaName(vbucket),
+                                     proto::EncodeVbucketMeta(vbucket, vb.MetaAt(vb.merged())));
+      }
+    });
+    impl_->core.Finish(vb, fx);
+    if (!ran.ok()) refused = ran;
+    if (refused.ok() && impl_->core.store.present()) {
+      // The record first: a crash in between finds the vbucket deleted and drops the rest again.
+      StoreGate::Access store(impl_->core.store);
+      refused = store->WriteLog(batch, true);
+      if (refused.ok()) refused = store->DropVbucket(vbucket);
+    }
+    done(std::move(refused));
+  });
+}
+
+Result<CheckpointId> Engine::CreateCheckpoint(Vbid vbucket) {
+  if (vbucket.get() >= vbucket_count()) return NoSuchVbucket();
+  VBucket& vb = *impl_->core.vbuckets[vbucket.get()];
+  const OpTime now = impl_->core.Now();
+  Effects fx;
+  CheckpointId id;
+  {
+    MutexLock lock(vb.mutex);
+    if (!vb.exists() || vb.state() != VbucketState::kActive) return NoSuchVbucket();
+    vb.Enter(impl_->core.CurrentPhase(), now, fx);
+    vb.CloseCheckpoint(now);
+    id = vb.checkpoints().open_checkpoint().id;
+  }
+  impl_->core.Finish(vb, fx);
+  return id;
+}
+
+Result<CheckpointId> Engine::LastClosedCheckpoint(Vbid vbucket) const {
+  if (vbucket.get() >= vbucket_count()) return NoSuchVbucket();
+  const VBucket& vb = *impl_->core.vbuckets[vbucket.get()];
+  MutexLock lock(vb.mutex);
+  if (!vb.exists()) return NoSuchVbucket();
+  return vb.last_persisted_checkpoint();
+}
+
+std::vector<std::pair<Vbid, Seqno>> Engine::HighSeqnos(std::optional<VbucketState> state) const {
+  std::vector<std::pair<Vbid, Seqno>> seqnos;
+  for (const auto& vb : impl_->core.vbuckets) {
+    MutexLock lock(vb->mutex);
+    if (!vb->exists() || (state && vb->state() != *state)) continue;
+    seqnos.emplace_back(vb->id(), vb->high_seqno());
+  }
+  return seqnos;
+}
+
+Status Engine::StopPersistence() {
+  if (!impl_->core.store.present()) return Status(Code::kNotSupported, "this engine keeps nothing on disk");
+  impl_->flusher.SetPaused(true);
+  return Status::Ok();
+}
+
+Status Engine::StartPersistence() {
+  if (!impl_->core.store.present()) return Status(Code::kNotSupported, "this engine keeps nothing on disk");
+  impl_->flusher.SetPaused(false);
+  return Status::Ok();
+}
+
+Status Engine::SetParam(std::string_view name, std::string_view value) {
+  CAIRN_ASSIGN_OR_RETURN(const uint64_t number, ParseSize(value));
+  if (name == "memory_quota") {
+    if (number < (uint64_t{1} << 20)) return Status(Code::kOutOfRange, "memory_quota: at least 1 MiB");
+    const EngineOptions& o = impl_->core.options;
+    impl_->core.memory.Set({number, number / 100 * o.low_watermark_percent,
+                            number / 100 * o.high_watermark_percent, number / 100 * o.refuse_percent});
+    return Status::Ok();
+  }
+  if (name == "expiry_pager_interval_ms") {
+    if (number < 10 || number > 86'400'000)
+      return Status(Code::kOutOfRange, "expiry_pager_interval_ms: 10 ms to a day");
+    impl_->pager.SetExpiryInterval(static_cast<uint32_t>(number));
+    impl_->pager.KickExpiry();
+    return Status::Ok();
+  }
+  return Status(Code::kInvalidArgument, "there is no such parameter");
+}
+
+Status Engine::CompactStore() {
+  if (!impl_->core.store.present()) return Status(Code::kNotSupported, "this engine keeps nothing on disk");
+  return StoreGate::Access(impl_->core.store)->Compact();
+}
+
+Result<Engine::DumpPage> Engine::DumpItems(std::string_view position, size_t items_max) {
+  uint32_t vbucket = 0;
+  hashtable::VisitCursor cursor;
+  if (!position.empty()) {
+    const size_t colon = position.find(':');
+    const char* begin = position.data();
+    const char* end = begin + position.size();
+    if (colon == std::string_view::npos || std::from_chars(begin, begin + colon, vbucket).ec != std::errc() ||
+        std::from_chars(begin + colon + 1, end, cursor.next_hash).ec != std::errc()) {
+      return Status(Code::kInvalidArgument, "not a position of a dump");
+    }
+  }
+  DumpPage page;
+  const OpTime now = impl_->core.Now();
+  while (vbucket < vbucket_count() && page.items.size() < items_max) {
+    VBucket& vb = *impl_->core.vbuckets[vbucket];
+    Effects fx;
+    bool more = false;
+    {
+      MutexLock lock(vb.mutex);
+      vb.Enter(impl_->core.CurrentPhase(), now, fx);
+      if (vb.undoing() || !vb.warm()) {
+        return Status(Code::kTmpFail, "not while warming up or while an online update is being reverted");
+      }
+      if (vb.exists() && vb.state() == VbucketState::kActive) {
+        more = vb.CollectSome(cursor, items_max - page.items.size(), now, &page.items);
+      }
+    }
+    impl_->core.Finish(vb, fx);
+    if (more) continue;
+    ++vbucket;
+    cursor = {};
+  }
+  if (vbucket < vbucket_count())
+    page.position = std::to_string(vbucket) + ":" + std::to_string(cursor.next_hash);
+  return page;
+}
+
+}  // namespace cairn::engine

@@ -1,0 +1,64 @@
+#pragma once
+// What is inside an Engine: the parts, wired together. Included by the engine's own files only.
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/executor.h"
+#include "base/random.h"
+#include "engine/core.h"
+#include "engine/engine.h"
+#include "engine/fetcher.h"
+#include "engine/flusher.h"
+#include "engine/merger.h"
+#include "engine/pager.h"
+#include "engine/recovery.h"
+#include "engine/update_coordinator.h"
+#include "engine/warmer.h"
+
+namespace cairn::engine {
+
+class Engine::Impl {
+ public:
+  Impl(const EngineOptions& options, EngineDeps deps);
+  ~Impl();
+
+  Status Open();
+  void StartThreads();
+  void StopThreads();
+  Status Shutdown(bool persist);
+  /// Runs `task` on the control thread; inline when there are no threads.
+  void OnControl(Task task);
+  /// Waits (control thread) until everything done so far is durable, or the deadline.
+  Status WaitDurable();
+
+  /// Enters the key's vbucket, runs `operation` under its lock, and does what it leaves behind.
+  template <class Operation>
+  auto Run(const OpKey& key, const WaiterRef& waiter, Operation&& operation);
+  template <class Build>
+  MutationResult Modify(const OpKey& key, const WaiterRef& waiter, Build&& build);
+  /// kOk, or why writes that add data are refused now.
+  Code AdmitWrite(size_t bytes);
+  /// Everything stored so far is gone on return. NOT_SUPPORTED while an online update is open.
+  Status FlushNow();
+
+  bool threads;
+  Core core;
+  Random random;
+  std::optional<RecoveredState> recovered;
+  Flusher flusher;
+  Merger merger;
+  Fetcher fetcher;
+  Warmer warmer;
+  Pager pager;
+  UpdateCoordinator coordinator;
+  std::unique_ptr<ThreadExecutor> control;
+  std::atomic<int64_t> flush_at_ns{0};  // a delayed flush_all; 0: none
+  std::atomic<bool> stopping{false};
+  bool shut_down = false;
+  int64_t opened_ns = 0;
+};
+
+}  // namespace cairn::engine

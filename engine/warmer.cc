@@ -1,0 +1,123 @@
+#include "engine/warmer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+#include <vector>
+
+#include "base/log.h"
+#include "proto/disk_record.h"
+
+namespace cairn::engine {
+namespace {
+
+constexpr size_t kItemsPerStep = 8192;  // between two looks at the stop flag; the iterator lives that long
+constexpr size_t kItemsPerLock = 64;
+
+/// Stands for a key whose record is damaged: a version that is on disk only and cannot be read, so that a
+/// client is told of the damage, never of a miss, until it writes the key anew.
+ItemRef Damaged(std::string_view key) { return Item::NewEjected(key, 0, 0, ItemMeta{0, 0, Cas(), Seqno(1)}); }
+
+}  // namespace
+
+void Warmer::Start() {
+  thread_ = std::thread([this] { Run(); });
+}
+
+void Warmer::Stop() {
+  stopping_.store(true, std::memory_order_relaxed);
+  if (thread_.joinable()) thread_.join();
+}
+
+void Warmer::Run() {
+  while (!stopping_.load(std::memory_order_relaxed)) {
+    const Result<bool> more = RunSome(kItemsPerStep);
+    if (more.ok()) {
+      if (!more.value()) return;
+      continue;
+    }
+    CAIRN_LOG(kError, "cannot load vbucket {}: {}", next_.load(), more.status().ToString());
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+  }
+}
+
+Result<bool> Warmer::RunSome(size_t items) {
+  if (begun_ns_ == 0) begun_ns_ = core_.clock->SteadyNs();
+  size_t budget = items;
+  while (budget > 0) {
+    const uint32_t index = next_.load(std::memory_order_relaxed);
+    if (index >= core_.vbuckets.size()) return false;
+    VBucket& vb = *core_.vbuckets[index];
+    const uint64_t before = loaded_.load(std::memory_order_relaxed);
+    Result<bool> step = LoadSome(vb, budget);
+    const bool unreadable = step.code() == Code::kCorruption;
+    if (unreadable) {
+      // The vbucket stays cold: its keys are looked up on disk one by one, and damage is told key by key.
+      CAIRN_LOG(kError, "vbucket {} cannot be loaded: {}", index, step.status().ToString());
+      damaged_.fetch_add(1, std::memory_order_relaxed);
+    } else if (!step.ok()) {
+      return step.status();
+    }
+    const bool ended = unreadable || step.value();
+    const uint64_t loaded = loaded_.load(std::memory_order_relaxed) - before;
+    budget -= std::min<size_t>(budget, loaded + 1);
+    if (!ended) continue;
+    if (!unreadable) FinishVbucket(vb);
+    position_.clear();
+    next_.store(index + 1, std::memory_order_relaxed);
+    duration_ns_.store(core_.clock->SteadyNs() - begun_ns_, std::memory_order_relaxed);
+    if (index + 1 == core_.vbuckets.size()) {
+      core_.warm.store(damaged_.load(std::memory_order_relaxed) == 0, std::memory_order_release);
+      CAIRN_LOG(kInfo, "warm: {} items loaded", loaded_.load(std::memory_order_relaxed));
+      return false;
+    }
+  }
+  return true;
+}
+
+Result<bool> Warmer::LoadSome(VBucket& vb, size_t items) {
+  {
+    MutexLock lock(vb.mutex);
+    if (vb.warm() || !vb.exists()) return true;
+  }
+  StoreGate::Access store(core_.store);
+  const std::unique_ptr<storage::Iterator> it = store->ReadData(vb.id(), position_);
+  std::vector<ItemRef> loaded;
+  size_t left = items;
+  bool ended = false;
+  while (!ended && left > 0) {
+    loaded.clear();
+    const bool resident = !core_.memory.above_low();
+    for (; it->Valid() && loaded.size() < kItemsPerLock; it->Next()) {
+      Result<ItemRef> item = resident ? proto::DecodeDataRecord(vb.id(), it->data_key(), it->record())
+                                      : proto::DecodeDataAsEjected(vb.id(), it->data_key(), it->record());
+      if (!item.ok()) {
+        CAIRN_LOG(kError, "{}", item.status().ToString());
+        item = Damaged(it->data_key());
+      }
+      loaded.push_back(std::move(item).value());
+    }
+    CAIRN_RETURN_IF_ERROR(it->status());
+    ended = !it->Valid();
+    if (!ended) position_ = std::string(it->data_key());
+    left -= std::min(left, loaded.size());
+    core_.metrics.Add(Metric::kWarmedItems, loaded.size());
+    loaded_.fetch_add(loaded.size(), std::memory_order_relaxed);
+    MutexLock lock(vb.mutex);
+    for (ItemRef& item : loaded) vb.LoadFromData(std::move(item));
+  }
+  return ended;
+}
+
+void Warmer::FinishVbucket(VBucket& vb) {
+  hashtable::VisitCursor cursor;
+  bool more = true;
+  while (more) {
+    Effects fx;
+    MutexLock lock(vb.mutex);
+    if (!vb.warm()) vb.SetWarm();
+    more = vb.exists() && vb.SweepTombstones(cursor, fx);
+  }
+}
+
+}  // namespace cairn::engine
