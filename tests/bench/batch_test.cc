@@ -159,7 +159,7 @@ TEST_F(BatchTest, RespArrayHoldsValuesAndMissesInOrder) {
 
 TEST_F(BatchTest, VerifiesBytesAndVersions) {
   Batch batch = Make(Protocol::kResp, {true, 7});
-  for (const uint64_t key : {1, 2, 3, 4}) AddGet(&batch, {key});
+  for (const uint64_t key : {1U, 2U, 3U, 4U}) AddGet(&batch, {key});
   std::string damaged = Value(2, 7);
   damaged.back() = '/';
   EXPECT_TRUE(batch.Accept(Of(ReplyKind::kValue, Value(1, 7))));
