@@ -182,7 +182,7 @@ Status Flusher::WriteVbucket(Vbid vbucket) {
       MutexLock lock(vb.mutex);
       batch = vb.ReadForLog();
     }
-    if (batch.last < batch.first) return Status::Ok();
+    if (batch.nothing()) return Status::Ok();
     const size_t before = batch_bytes_;
     if (core_.store.present()) Encode(vbucket, batch);
     gathered_.push_back({vbucket, batch.last, batch_bytes_ - before});
@@ -204,7 +204,12 @@ void Flusher::Encode(Vbid vbucket, const checkpoint::Batch& batch) {
 Status Flusher::WriteGathered(bool sync) {
   CAIRN_CRASH_POINT("flusher.before_write");
   if (CAIRN_FAULT("flusher.write_no_space")) return Status(Code::kNoSpace, "injected");
-  CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteLog(batch_, sync));
+  // The mere end of a checkpoint is gathered without a record.
+  if (!batch_.empty()) {
+    CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteLog(batch_, sync));
+  } else if (sync && !unsynced_.empty()) {
+    CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->SyncLog());
+  }
   CAIRN_CRASH_POINT("flusher.after_write");
   core_.metrics.Add(Metric::kFlushedBytes, batch_bytes_);
   core_.unmerged_bytes.fetch_add(batch_bytes_, std::memory_order_relaxed);

@@ -104,6 +104,7 @@ GetResult VBucket::Peek(const hashtable::HashedKey& key, const OpTime& now, Effe
 
 MutationResult VBucket::Store(const hashtable::HashedKey& key, StoreMode mode, Cas cas, ItemRef fresh,
                               const OpTime& now, Effects& fx) {
+  if (TooFarBehind()) return {Code::kTmpOom, Cas(), Seqno()};
   Item* old = nullptr;
   const Known known = Lookup(key, now, &old, fx);
   const bool blind = mode == StoreMode::kSet && cas == Cas();
@@ -120,6 +121,7 @@ MutationResult VBucket::Store(const hashtable::HashedKey& key, StoreMode mode, C
 
 MutationResult VBucket::StoreIfUnchanged(const hashtable::HashedKey& key, const Item* expected, ItemRef fresh,
                                          const OpTime& now, Effects& fx) {
+  if (TooFarBehind()) return {Code::kTmpOom, Cas(), Seqno()};
   Item* old = nullptr;
   const Known known = Lookup(key, now, &old, fx);
   if (known == Known::kUnknown) return {BlockForFetch(key, Seqno(), fx), Cas(), Seqno()};
@@ -255,7 +257,7 @@ checkpoint::Batch VBucket::ReadForLog() {
 }
 
 void VBucket::MarkPersisted(Seqno through, Effects& fx) {
-  if (through <= persisted_) return;
+  if (through < persisted_) return;
   checkpoints_->Advance(persistence_cursor_, through, fx.trash);
   persisted_ = through;
   const checkpoint::CheckpointInfo open = checkpoints_->open_checkpoint();
@@ -302,7 +304,7 @@ proto::VbucketMeta VBucket::MetaAt(Seqno merged) const {
   proto::VbucketMeta meta;
   meta.state = exists_ ? static_cast<uint8_t>(state_) : 0;
   meta.failover_log = failover_log_;
-  meta.high_seqno = persisted_;
+  meta.high_seqno = std::max(persisted_, seqno_base_);
   meta.open_checkpoint = checkpoints_->open_checkpoint().id;
   meta.merged_seqno = merged;
   meta.max_cas = max_cas_;

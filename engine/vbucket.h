@@ -13,6 +13,7 @@
 //  - While a window is open, data on disk stays at the window's start (MergeBound).
 //  - Seqno and CAS only rise, whatever happens.
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -87,6 +88,11 @@ struct Undoing {
   uint64_t digest_at_start = 0;  // of the vbucket at `start`
   uint64_t digest_delta = 0;     // what clients have added since the decision (mod 2^64)
 };
+
+/// After an unclean end, seqnos and CAS go on this far above what was recovered …
+inline constexpr uint64_t kUncleanGap = uint64_t{1} << 28;
+/// … and writes are refused when so many are not durable, so that none is ever given out twice.
+inline constexpr uint64_t kUnpersistedMax = uint64_t{1} << 27;
 
 class VBucket {
  public:
@@ -246,6 +252,10 @@ class VBucket {
   bool Gone(const Item& item, const OpTime& now) const CAIRN_REQUIRES(mutex) {
     return item.expired_at(now.wall_s) || item.seqno() <= flush_seqno_;
   }
+  /// So much has not become durable that an unclean end might give a seqno out twice: writes wait.
+  bool TooFarBehind() const CAIRN_REQUIRES(mutex) {
+    return checkpoints_->high_seqno().get() > std::max(persisted_, seqno_base_).get() + kUnpersistedMax;
+  }
   Code BlockForFetch(const hashtable::HashedKey& key, Seqno seqno, Effects& fx) CAIRN_REQUIRES(mutex);
   /// The one way a client's change comes about. `old` is what the table holds (null: nothing).
   MutationResult Commit(const hashtable::HashedKey& key, Item* old, ItemRef fresh, const OpTime& now,
@@ -277,6 +287,7 @@ class VBucket {
   checkpoint::CursorId persistence_cursor_ CAIRN_GUARDED_BY(mutex) = 0;
   Cas max_cas_ CAIRN_GUARDED_BY(mutex);
   Seqno persisted_ CAIRN_GUARDED_BY(mutex);
+  Seqno seqno_base_ CAIRN_GUARDED_BY(mutex);      // this process's seqnos are above it
   CheckpointId persisted_checkpoint_ CAIRN_GUARDED_BY(mutex);
   Seqno merged_ CAIRN_GUARDED_BY(mutex);
   Seqno flush_seqno_ CAIRN_GUARDED_BY(mutex);  // items at or below are gone; 0: none

@@ -10,9 +10,6 @@
 namespace cairn::engine {
 namespace {
 
-// After an unclean end, seqnos and CAS go on this far above what was recovered: more than can have been given
-// out without becoming durable (the engine refuses writes long before), so none is ever used twice.
-constexpr uint64_t kUncleanGap = uint64_t{1} << 28;
 // Values smaller than this are not worth ejecting: the ejected form carries an 8-byte digest.
 constexpr uint32_t kEjectableValueMin = 24;
 
@@ -95,6 +92,7 @@ void VBucket::OpenSequence(bool clean, uint64_t new_uuid, const OpTime& now) {
     if (failover_log_.size() > proto::kFailoverEntriesMax) failover_log_.resize(proto::kFailoverEntriesMax);
   }
   persisted_ = checkpoints_->high_seqno();
+  seqno_base_ = checkpoints_->next_seqno() - 1;
   persisted_checkpoint_ = replayed_checkpoint_;
   Result<checkpoint::CursorId> cursor = checkpoints_->AddCursor("persistence", checkpoints_->next_seqno());
   CAIRN_CHECK(cursor.ok());

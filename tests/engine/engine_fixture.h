@@ -1,0 +1,192 @@
+#pragma once
+// An engine without threads on a store that tests can crash, and short ways to use it.
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "base/clock.h"
+#include "engine/engine.h"
+#include "engine/storage/kv_store.h"
+
+namespace cairn::engine {
+
+/// Hands every call on to a store that outlives the engine, so that a "crash" can keep what is on disk.
+class SharedStore final : public storage::KvStore {
+ public:
+  explicit SharedStore(storage::KvStore* store) : store_(store) {}
+  Status WriteLog(const storage::LogBatch& batch, bool sync) override { return store_->WriteLog(batch, sync); }
+  Status SyncLog() override { return store_->SyncLog(); }
+  Status WriteData(std::span<const storage::DataChange> changes) override { return store_->WriteData(changes); }
+  Status FlushData() override { return store_->FlushData(); }
+  Result<std::string> GetLog(storage::LogKey key) override { return store_->GetLog(key); }
+  Result<std::string> GetData(Vbid vbucket, std::string_view key) override {
+    return store_->GetData(vbucket, key);
+  }
+  Result<std::string> GetMeta(std::string_view name) override { return store_->GetMeta(name); }
+  Result<std::vector<std::pair<std::string, std::string>>> ScanMeta(std::string_view prefix) override {
+    return store_->ScanMeta(prefix);
+  }
+  std::unique_ptr<storage::Iterator> ReadLog(Vbid vbucket, Seqno first, Seqno last) override {
+    return store_->ReadLog(vbucket, first, last);
+  }
+  std::unique_ptr<storage::Iterator> ReadData(Vbid vbucket, std::string_view from) override {
+    return store_->ReadData(vbucket, from);
+  }
+  void ReleaseLog(Vbid vbucket, Seqno through) override { store_->ReleaseLog(vbucket, through); }
+  Status DropVbucket(Vbid vbucket) override { return store_->DropVbucket(vbucket); }
+  Status Reopen() override { return store_->Reopen(); }
+  storage::StoreStats stats() const override { return store_->stats(); }
+  Status Compact() override { return store_->Compact(); }
+
+ private:
+  storage::KvStore* store_;
+};
+
+class WakeFlag final : public Waiter {
+ public:
+  void Wake() override { woken = true; }
+  bool woken = false;
+};
+
+/// What a key holds, as a client sees it (CAS aside).
+struct Version {
+  std::string value;
+  uint32_t flags = 0;
+  uint32_t expiry = 0;
+  uint64_t cas = 0;
+  bool operator==(const Version&) const = default;
+};
+
+/// One engine at a time on one store.
+class TestEngine {
+ public:
+  TestEngine(storage::KvStore* store, ManualClock* clock, EngineOptions options)
+      : store_(store), clock_(clock), options_(std::move(options)) {}
+
+  Status TryOpen() {
+    EngineDeps deps;
+    deps.clock = clock_;
+    if (store_ != nullptr) deps.store = std::make_unique<SharedStore>(store_);
+    deps.threads = false;
+    deps.seed = ++seed_;
+    Result<std::unique_ptr<Engine>> opened = Engine::Open(options_, std::move(deps));
+    if (!opened.ok()) return opened.status();
+    engine_ = std::move(opened).value();
+    return Status::Ok();
+  }
+  void Open() {
+    const Status opened = TryOpen();
+    ASSERT_TRUE(opened.ok()) << opened.ToString();
+  }
+  /// Ends the engine as if the process was killed.
+  void Kill() { engine_.reset(); }
+  Engine& operator*() { return *engine_; }
+  Engine* operator->() { return engine_.get(); }
+  bool running() const { return engine_ != nullptr; }
+
+  /// Background work until there is none (bounded).
+  void Settle() {
+    for (int i = 0; i < 20'000 && engine_->RunBackground(); ++i) {
+    }
+  }
+
+  Code Set(std::string_view key, std::string_view value, uint32_t flags = 0, uint32_t expiry = 0) {
+    StoreRequest request;
+    request.value = value;
+    request.flags = flags;
+    request.expiry = expiry;
+    return Retry([&](const WaiterRef& w) { return engine_->Store(engine_->MakeKey(key), request, w).code; });
+  }
+  Code Store(std::string_view key, const StoreRequest& request) {
+    return Retry([&](const WaiterRef& w) { return engine_->Store(engine_->MakeKey(key), request, w).code; });
+  }
+  Code Delete(std::string_view key) {
+    return Retry([&](const WaiterRef& w) { return engine_->Delete(engine_->MakeKey(key), Cas(), w).code; });
+  }
+  Code Touch(std::string_view key, uint32_t expiry) {
+    return Retry([&](const WaiterRef& w) { return engine_->Touch(engine_->MakeKey(key), expiry, w).code; });
+  }
+  Code Increment(std::string_view key, uint64_t delta, uint64_t* value) {
+    ArithmeticRequest request;
+    request.delta = delta;
+    return Retry([&](const WaiterRef& w) {
+      const ArithmeticResult r = engine_->Arithmetic(engine_->MakeKey(key), request, w);
+      *value = r.value;
+      return r.code;
+    });
+  }
+  std::optional<Version> Get(std::string_view key) {
+    GetResult result;
+    const Code code = Retry([&](const WaiterRef& w) {
+      result = engine_->Get(engine_->MakeKey(key), w);
+      return result.code;
+    });
+    EXPECT_TRUE(code == Code::kOk || code == Code::kNotFound) << CodeName(code) << " for " << key;
+    if (code != Code::kOk) return std::nullopt;
+    return Version{std::string(result.item->value()), result.item->flags(), result.item->expiry(),
+                   result.item->cas().get()};
+  }
+
+  enum class Step { kStart, kComplete, kRevert };
+  /// Runs the step to its answer, or until nothing happens any more (TIMEOUT).
+  Status Update(Step step, const UpdateRequest& request = {}) {
+    std::optional<Status> answer;
+    Submit(step, request, &answer);
+    for (int i = 0; i < 20'000 && !answer; ++i) {
+      if (!engine_->RunBackground()) clock_->Advance(1'000'000);
+    }
+    return answer ? *answer : Status(Code::kTimeout, "no answer");
+  }
+  void Submit(Step step, const UpdateRequest& request, std::optional<Status>* answer) {
+    auto done = [answer](Result<UpdateStatus> r) { *answer = r.ok() ? Status::Ok() : r.status(); };
+    switch (step) {
+      case Step::kStart:
+        engine_->StartUpdate(request, done);
+        break;
+      case Step::kComplete:
+        engine_->CompleteUpdate(request, done);
+        break;
+      case Step::kRevert:
+        engine_->RevertUpdate(request, done);
+        break;
+    }
+  }
+  UpdatePhase phase() { return engine_->update_status().phase; }
+
+ private:
+  template <class Operation>
+  Code Retry(Operation&& operation) {
+    for (int attempt = 0; attempt < 1000; ++attempt) {
+      auto flag = std::make_shared<WakeFlag>();
+      const Code code = operation(flag);
+      if (code != Code::kWouldBlock) return code;
+      for (int i = 0; i < 20'000 && !flag->woken; ++i) {
+        if (!engine_->RunBackground()) clock_->Advance(1'000'000);
+      }
+      if (!flag->woken) return Code::kWouldBlock;
+    }
+    return Code::kTimeout;
+  }
+
+  storage::KvStore* store_;
+  ManualClock* clock_;
+  EngineOptions options_;
+  uint64_t seed_ = 100;
+  std::unique_ptr<Engine> engine_;
+};
+
+inline EngineOptions SmallOptions() {
+  EngineOptions options;
+  options.vbuckets = 4;
+  options.memory_quota = 256u << 20;
+  options.checkpoint_items_max = 50;
+  options.flush_delay_ms = 0;
+  return options;
+}
+
+}  // namespace cairn::engine
