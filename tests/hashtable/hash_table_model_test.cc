@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <ostream>
 #include <random>
 #include <string>
 #include <tuple>
@@ -25,6 +26,7 @@ struct Mode {
   uint64_t keys;
   int operations;
 };
+void PrintTo(const Mode& mode, std::ostream* out) { *out << mode.name; }
 
 class Model {
  public:

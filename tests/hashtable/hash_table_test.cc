@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <ostream>
 #include <random>
 #include <string>
 #include <vector>
@@ -240,6 +241,7 @@ struct Collision {
   const char* name;
   uint64_t (*hash)(uint64_t random);
 };
+void PrintTo(const Collision& collision, std::ostream* out) { *out << collision.name; }
 
 class HashTableCollisionTest : public testing::TestWithParam<Collision> {};
 
