@@ -11,7 +11,7 @@
 // closely (9.2 … 9.8 bytes per item), and an empty table has no allocation.
 //
 // Cost: an operation moves at most about 1,000 slots (a split: 477, each of whose keys is hashed again,
-// 10 to 20 µs; a resize: 477, 1 to 2 µs). Beside that a split may double the directory and a merge may halve
+// 10 to 20 µs; a resize: 477, 2 to 4 µs). Beside that a split may double the directory and a merge may halve
 // it: one sequential copy of 16 bytes per entry, one entry per 120 … 480 items (0.1 ms for 5 million items
 // in one table, nothing worth a thought in a table of 5,000). These bounds rest on the hash being good, which
 // the secret seed ensures. Keys of equal hash are still kept correctly: where splitting would not help or
