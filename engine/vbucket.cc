@@ -206,7 +206,7 @@ void VBucket::Delete(Effects& fx) {
   }
   tombstones_.clear();
   fetch_errors_.clear();
-  flush_seqno_ = Seqno();
+  flush_seqno_ = flush_hold_ = flush_end_ = Seqno();
   checkpoints_->Read(persistence_cursor_, SIZE_MAX, SIZE_MAX);
   CloseCheckpoint(OpTime{});
   checkpoints_->Advance(persistence_cursor_, checkpoints_->high_seqno(), fx.trash);
@@ -231,6 +231,8 @@ void VBucket::BeginFlush(int64_t wall_ns, const OpTime& now, Effects& fx) {
   AppendMarker(marker, now, fx);
   flush_seqno_ = checkpoints_->high_seqno();
   flush_cursor_ = {};
+  if (flush_hold_ == Seqno()) flush_hold_ = flush_seqno_;
+  flush_end_ = Seqno();
 }
 
 bool VBucket::SweepFlushed(size_t items_max, int64_t wall_ns, const OpTime& now, Effects& fx) {
@@ -249,6 +251,7 @@ bool VBucket::SweepFlushed(size_t items_max, int64_t wall_ns, const OpTime& now,
   marker.type = proto::MarkerType::kFlushEnd;
   marker.time_ns = wall_ns;
   AppendMarker(marker, now, fx);
+  flush_end_ = checkpoints_->high_seqno();
   return true;
 }
 
@@ -260,6 +263,7 @@ void VBucket::MarkPersisted(Seqno through, Effects& fx) {
   if (through < persisted_) return;
   checkpoints_->Advance(persistence_cursor_, through, fx.trash);
   persisted_ = through;
+  if (flush_end_ != Seqno() && persisted_ >= flush_end_) flush_hold_ = flush_end_ = Seqno();
   const checkpoint::CheckpointInfo open = checkpoints_->open_checkpoint();
   if (persisted_ + 1 >= open.first) persisted_checkpoint_ = open.id - 1;
   DropConsumedTombstones(fx);
@@ -287,6 +291,7 @@ void VBucket::DropConsumedTombstones(Effects& fx) {
 Seqno VBucket::MergeBound() const {
   Seqno bound = persisted_;
   if (window_) bound = std::min(bound, window_->start);
+  if (flush_hold_ != Seqno()) bound = std::min(bound, flush_hold_ - 1);
   // The marker that voids a range stands right behind it; until it is durable the range is not decided on
   // disk by this vbucket's own log.
   if (!void_ranges_.empty() && persisted_ <= void_ranges_.back().end) {

@@ -292,6 +292,9 @@ class VBucket {
   Seqno merged_ CAIRN_GUARDED_BY(mutex);
   Seqno flush_seqno_ CAIRN_GUARDED_BY(mutex);  // items at or below are gone; 0: none
   hashtable::VisitCursor flush_cursor_ CAIRN_GUARDED_BY(mutex);
+  // The log has to keep the flush marker until the end of its sweep is durable: merge stops in front of it.
+  Seqno flush_hold_ CAIRN_GUARDED_BY(mutex);      // the marker's seqno; 0: none
+  Seqno flush_end_ CAIRN_GUARDED_BY(mutex);       // of the end marker; 0: still sweeping
   std::optional<Window> window_ CAIRN_GUARDED_BY(mutex);
   std::optional<Undoing> undoing_ CAIRN_GUARDED_BY(mutex);
   std::unique_ptr<Preimages> preimages_ CAIRN_GUARDED_BY(mutex);

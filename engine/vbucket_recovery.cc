@@ -69,9 +69,10 @@ Status VBucket::ReplayMarker(const Item& item) {
     case proto::MarkerType::kFlush:
       flush_seqno_ = item.seqno();
       flush_cursor_ = {};
+      if (flush_hold_ == Seqno()) flush_hold_ = flush_seqno_;
       break;
     case proto::MarkerType::kFlushEnd:
-      flush_seqno_ = Seqno();
+      flush_seqno_ = flush_hold_ = Seqno();
       break;
     case proto::MarkerType::kRestoreCommit:
       break;
@@ -83,7 +84,7 @@ void VBucket::OpenSequence(bool clean, uint64_t new_uuid, const OpTime& now) {
   const CheckpointId open_id = replayed_checkpoint_ + 1;
   checkpoints_ = std::make_unique<checkpoint::CheckpointManager>(options_.checkpoint_limits, replayed_,
                                                                  open_id, now.steady_ns);
-  if (!clean && replayed_ != Seqno()) {
+  if (!clean) {
     checkpoints_->SkipTo(replayed_ + kUncleanGap + 1);
     max_cas_ = max_cas_ + kUncleanGap;
   }

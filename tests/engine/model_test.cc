@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/key.h"
+#include "base/log.h"
 #include "base/random.h"
 
 #include "engine/storage/memory_store.h"
@@ -112,7 +113,9 @@ class Model {
 
   /// Notices that the engine has passed a cut.
   void ObservePhase() {
-    const UpdatePhase phase = engine_.phase();
+    const UpdateStatus status = engine_->update_status();
+    // A START that still waits for a flush_all to be swept has no id yet and has cut nothing.
+    const UpdatePhase phase = status.id.is_none() ? UpdatePhase::kNormal : status.phase;
     if (phase == observed_) return;
     const bool opened = phase == UpdatePhase::kStarting || phase == UpdatePhase::kUpdating;
     if (opened && observed_ == UpdatePhase::kNormal) {
@@ -132,6 +135,8 @@ class Model {
   void Record(const std::string& key, const std::optional<Version>& version) {
     Past& past = pasts_[Vb(key)];
     State next = past.now();
+    Trace((version ? "store " : "delete ") + key + " vb " + std::to_string(Vb(key)) + " cas " +
+          std::to_string(version ? version->cas : 0));
     if (version) {
       next[key] = *version;
       // A CAS names one version of its key for ever.
@@ -240,6 +245,7 @@ class Model {
     engine_->AwaitCommit(ticket, flag);
     for (int i = 0; i < 50 && !flag->woken; ++i) engine_->RunBackground();
     ASSERT_EQ(engine_->CommitOutcome(ticket), Code::kOk);
+    Trace("synced");
     ObservePhase();
     if (before == UpdatePhase::kUpdating && engine_.phase() == UpdatePhase::kReverting) return;
     for (uint32_t v = 0; v < kVbuckets; ++v) {
@@ -264,6 +270,7 @@ class Model {
                  : random_.OneIn(2)            ? UpdateStep::kComplete
                                                : UpdateStep::kRevert;
     answer_pending_ = true;
+    Trace("submit " + std::to_string(static_cast<int>(submitted_)));
     engine_.Submit(submitted_, {}, &answer_);
   }
 
@@ -308,11 +315,18 @@ class Model {
       return;
     }
     ASSERT_TRUE(flushed.ok()) << flushed.ToString();
+    Trace("flush_all");
     for (Past& past : pasts_) past.states.push_back(State{});
+  }
+
+  static bool Tracing() { return std::getenv("CAIRN_MODEL_TRACE") != nullptr; }
+  void Trace(const std::string& what) const {
+    if (Tracing()) fprintf(stderr, "%s [%s]\n", what.c_str(), std::string(UpdatePhaseName(observed_)).c_str());
   }
 
   void Restart(bool clean) {
     ObservePhase();
+    Trace(clean ? "restart" : "crash");
     const UpdatePhase phase = engine_.phase();
     const bool undecided = answer_pending_ && !answer_ && phase == UpdatePhase::kUpdating;
     if (clean) {
@@ -349,10 +363,28 @@ class Model {
       }
       ASSERT_TRUE(matched || reverted) << "vbucket " << v << " came back in a state it never was in, "
                                        << found[v].size() << " keys, candidates "
-                                       << past.states.size() - past.floor;
+                                       << past.states.size() - past.floor << "\n"
+                                       << Difference(Live(past.now()), found[v]);
     }
     // From here on this is the past (with expired items left out: they are gone for good or on their way).
     ResetTo(found);
+  }
+
+  static std::string Difference(const State& expected, const State& found) {
+    std::string text;
+    for (const auto& [key, version] : expected) {
+      const auto it = found.find(key);
+      if (it == found.end()) {
+        text += key + " is missing (cas " + std::to_string(version.cas) + ")\n";
+      } else if (!(it->second == version)) {
+        text += key + " has cas " + std::to_string(it->second.cas) + ", expected " +
+                std::to_string(version.cas) + "\n";
+      }
+    }
+    for (const auto& [key, version] : found) {
+      if (!expected.contains(key)) text += key + " should not be (cas " + std::to_string(version.cas) + ")\n";
+    }
+    return text;
   }
 
   Random random_;
@@ -381,6 +413,7 @@ uint64_t FirstSeed() {
 }
 
 TEST(ModelTest, RandomRunsOnTheMemoryStore) {
+  SetLogLevel(LogLevel::kOff);
   for (uint64_t seed = FirstSeed(); seed < FirstSeed() + Seeds(300); ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     storage::MemoryStore store(seed);
