@@ -53,7 +53,8 @@ class ItemRef {
     return *this;
   }
   ItemRef& operator=(ItemRef&& other) noexcept {
-    std::swap(item_, other.item_);
+    ItemRef moved(std::move(other));
+    std::swap(item_, moved.item_);
     return *this;
   }
   ~ItemRef();
