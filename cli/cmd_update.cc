@@ -130,7 +130,7 @@ class StepRunner {
       return ExitCode::kPartial;
     }
     const bool reverted = options_.command == Command::kUpdateRevert && !view->history.empty();
-    if (reverted && view->history.front().digest_equal == false) {
+    if (reverted && view->history.front().alarming()) {
       PrintError("ALARM: after the revert the digest is not the one of START; see docs/operations.md");
       return ExitCode::kDifference;
     }

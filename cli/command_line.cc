@@ -243,6 +243,14 @@ std::string Finish(const Raw& raw, Options* options) {
   return {};
 }
 
+// CLI11 misses a command before it looks at the word that stands in its place.
+std::string WhatIsWrong(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<std::string> unknown = app.remaining(true);
+  const bool command_missing = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::RequiredError);
+  if (!command_missing || unknown.empty()) return error.what();
+  return "\"" + unknown.front() + "\" is no command";
+}
+
 constexpr const char* kSeeHelp = "\nRun cairnctl --help, or cairnctl COMMAND --help, for more.\n";
 
 }  // namespace
@@ -268,7 +276,7 @@ ParsedCommandLine ParseCommandLine(std::span<const std::string> args,
     parsed.text = std::string(version.what()) + "\n";
     return parsed;
   } catch (const CLI::ParseError& error) {
-    parsed.text = std::string("cairnctl: ") + error.what() + kSeeHelp;
+    parsed.text = std::string("cairnctl: ") + WhatIsWrong(app, error) + kSeeHelp;
     parsed.exit_code = static_cast<int>(ExitCode::kUsage);
     return parsed;
   }

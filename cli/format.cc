@@ -44,9 +44,9 @@ std::string FormatRate(uint64_t n, double seconds) {
   return FormatCount(static_cast<uint64_t>(static_cast<double>(n) / seconds + 0.5));
 }
 
-std::string FormatTime(int64_t wall_ns) {
-  if (wall_ns == 0) return "-";
-  const auto seconds = static_cast<std::time_t>(wall_ns / 1'000'000'000);
+std::string FormatTime(uint64_t unix_seconds) {
+  if (unix_seconds == 0) return "-";
+  const auto seconds = static_cast<std::time_t>(unix_seconds);
   std::tm utc{};
   if (gmtime_r(&seconds, &utc) == nullptr) return "-";
   return fmt::format("{:%Y-%m-%d %H:%M:%S}Z", utc);

@@ -17,8 +17,8 @@ std::string FormatBytes(uint64_t bytes);
 std::string FormatDuration(double seconds);
 /// Per second, "0" when no time has passed: "31,204".
 std::string FormatRate(uint64_t n, double seconds);
-/// Wall clock nanoseconds as UTC, "2024-05-17 09:31:04Z"; "-" for 0.
-std::string FormatTime(int64_t wall_ns);
+/// Seconds since the Unix epoch as UTC, "2024-05-17 09:31:04Z"; "-" for 0.
+std::string FormatTime(uint64_t unix_seconds);
 
 /// The whole text as an unsigned decimal number; nothing when it is not one or does not fit.
 std::optional<uint64_t> ParseU64(std::string_view text);

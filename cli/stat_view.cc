@@ -26,14 +26,17 @@ std::string HitRate(uint64_t hits, uint64_t misses) {
                      100.0 * static_cast<double>(hits) / static_cast<double>(hits + misses));
 }
 
+std::string Text(const StatList& stats, std::string_view name, std::string_view otherwise) {
+  return std::string(FindStat(stats, name).value_or(otherwise));
+}
+
 void AddServer(const Overview& overview, FieldList* fields) {
   const StatList& general = overview.general;
   std::string version;
   if (const auto cairn = FindStat(general, "cairn_version")) version = "Cairn " + std::string(*cairn) + ", ";
-  if (const auto text = FindStat(general, "version")) version += "speaks memcached " + std::string(*text);
   fields->emplace_back("server", overview.server);
-  fields->emplace_back("version", version);
-  if (const auto pid = FindStat(general, "pid")) fields->emplace_back("process", std::string(*pid));
+  fields->emplace_back("version", version + "speaks memcached " + Text(general, "version", "unknown"));
+  fields->emplace_back("process", Text(general, "pid", "unknown"));
   if (const auto uptime = Number(general, "uptime")) {
     fields->emplace_back("up for", FormatDuration(static_cast<double>(*uptime)));
   }
@@ -42,9 +45,34 @@ void AddServer(const Overview& overview, FieldList* fields) {
   }
 }
 
+// What only Cairn has; nothing for another server.
+void AddDisk(const Overview& overview, FieldList* fields) {
+  const StatList& general = overview.general;
+  const auto persistence = FindStat(general, "ep_persistence");
+  if (!persistence) return;
+  fields->emplace_back("persistence", std::string(*persistence) + ", " +
+                                          FormatCount(Number(general, "ep_queue_size").value_or(0)) +
+                                          " operations waiting");
+  const std::string error = Text(general, "ep_persistence_error", "none");
+  if (error != "none") fields->emplace_back("disk error", error);
+  std::string warmup = Text(overview.warmup, "ep_warmup_state", "unknown");
+  if (const auto items = Number(overview.warmup, "ep_warmup_items")) {
+    warmup += ", " + FormatCount(*items) + " items";
+    const uint64_t took_us = Number(overview.warmup, "ep_warmup_time_us").value_or(0);
+    if (took_us != 0) warmup += " in " + FormatDuration(static_cast<double>(took_us) / 1e6);
+  }
+  fields->emplace_back("warm-up", warmup);
+  fields->emplace_back("vbuckets",
+                       fmt::format("{} active, {} replica, {} pending, {} dead",
+                                   Text(general, "vb_active_num", "0"), Text(general, "vb_replica_num", "0"),
+                                   Text(general, "vb_pending_num", "0"), Text(general, "vb_dead_num", "0")));
+}
+
 void AddData(const StatList& general, FieldList* fields) {
   if (const auto items = Number(general, "curr_items")) fields->emplace_back("items", FormatCount(*items));
-  const auto bytes = Number(general, "bytes");
+  // Of Cairn all that counts against the quota; of others what they have.
+  const auto used = Number(general, "mem_used");
+  const auto bytes = used ? used : Number(general, "bytes");
   const auto quota = Number(general, "limit_maxbytes");
   if (bytes && quota && *quota != 0) {
     fields->emplace_back("memory",
@@ -147,8 +175,7 @@ std::string RenderOverview(const Overview& overview) {
   fields.emplace_back();
   AddData(overview.general, &fields);
   fields.emplace_back();
-  for (const auto& [name, value] : overview.warmup) fields.emplace_back(name, value);
-  if (!overview.warmup.empty()) fields.emplace_back();
+  AddDisk(overview, &fields);
   fields.emplace_back("online update", RenderUpdateLine(overview.update));
   return RenderFields(fields);
 }

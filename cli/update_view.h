@@ -1,8 +1,8 @@
 #pragma once
 // What STAT online_update says, as a value, and how it is shown. Pure.
 //
-// The names are those of docs/operations.md. A server may leave any of them out: what is not there is not
-// shown.
+// The names are those that the engine gives its statistics (docs/operations.md). A server may leave any of
+// them out.
 
 #include <cstdint>
 #include <optional>
@@ -18,21 +18,24 @@ namespace cairn::cli {
 struct PastUpdate {
   std::string id;
   std::string name;
-  std::string outcome;      // "committed" or "reverted"
-  int64_t started_ns = 0;   // wall clock
-  int64_t finished_ns = 0;  // wall clock; 0: not known
+  std::string outcome;                  // "completed" or "reverted"
+  uint64_t started_s = 0;               // Unix time
+  uint64_t decided_s = 0;               // Unix time
+  std::optional<uint64_t> duration_us;  // from the decision until it was done
   uint64_t added = 0, updated = 0, deleted = 0;
-  std::optional<bool> digest_equal;  // of a revert
+  bool digest_equal = true;  // of a revert: afterwards the digest was that of START
+
+  bool alarming() const { return outcome == "reverted" && !digest_equal; }
 };
 
 struct UpdateView {
-  std::string state;  // "normal", "starting", "updating", "completing", "reverting"
+  std::string state;  // "normal", "starting", "updating", "completing", "reverting"; empty: not known
   std::string id;
   std::string name;
-  std::optional<int64_t> started_ns;  // wall clock
-  std::optional<double> age_s;
+  uint64_t started_s = 0;  // Unix time
+  double age_s = 0;
   uint64_t added = 0, updated = 0, deleted = 0;
-  std::optional<uint64_t> window_bytes, preimage_bytes;
+  uint64_t window_bytes = 0, preimage_bytes = 0;
   std::string digest_at_start, digest_now;
   uint64_t vbuckets_moved = 0, vbuckets_total = 0;
   uint64_t keys_to_revert = 0;
