@@ -9,6 +9,10 @@
 set(CAIRN_TEST_LABELS unit transcript sim fault integration fuzz bench static long)
 set(CAIRN_FUZZ_SECONDS 20 CACHE STRING "How long ctest runs each fuzzer")
 
+if(CAIRN_FUZZ)
+  add_custom_target(cairn_fuzzers)  # all of them, and nothing else: what preset fuzz builds
+endif()
+
 add_library(cairn_options INTERFACE)
 target_include_directories(cairn_options INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_options(cairn_options INTERFACE
@@ -87,6 +91,7 @@ function(cairn_fuzzer name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE cairn_options ${ARG_LINKS})
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  add_dependencies(cairn_fuzzers ${name})
   set(work ${PROJECT_BINARY_DIR}/corpus/${name})
   file(MAKE_DIRECTORY ${work})
   add_test(NAME ${name} COMMAND ${name} -max_total_time=${CAIRN_FUZZ_SECONDS} -timeout=10 -max_len=${ARG_MAX_LEN}
