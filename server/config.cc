@@ -15,13 +15,13 @@ namespace cairn::server {
 namespace {
 
 constexpr const char* kDescription =
-    "cairnd: a memcached-protocol key-value engine that keeps its data, and lets you reload it live and "
-    "take that back.\n"
+    "cairnd: a memcached-protocol key-value engine that keeps its data on disk,\n"
+    "and lets you reload it live and take that back.\n"
     "SIZE is bytes, or a number with k, m, g or t (powers of 1024): 64m, 1.5GiB.";
 
 constexpr const char* kFooter =
-    "Signals: SIGINT and SIGTERM write everything out and end; SIGUSR1 stops accepting, lets clients "
-    "finish for up to 30 s, then ends the same way; SIGHUP reads --log-level again.\n"
+    "Signals: SIGINT and SIGTERM write everything out and end; SIGUSR1 stops accepting,\n"
+    "lets clients finish for up to 30 s, then ends the same way; SIGHUP reads --log-level again.\n"
     "Exit codes: 0 ended as asked, 1 could not start or could not save, 2 a wrong flag or setting.\n"
     "Every long flag is also a key of the configuration file, without the dashes (port = 11211).";
 
@@ -37,6 +37,28 @@ struct Extras {
   std::string replica_of;
 };
 
+// CLI11 does not break lines itself, but keeps those breaks that are there.
+std::string Wrap(const std::string& text) {
+  constexpr size_t kWidth = 66;
+  std::string wrapped;
+  size_t column = 0;
+  for (size_t at = 0; at < text.size();) {
+    const size_t space = std::min(text.find(' ', at), text.size());
+    const size_t word = space - at;
+    if (column > 0 && column + 1 + word > kWidth) {
+      wrapped += '\n';
+      column = 0;
+    } else if (column > 0) {
+      wrapped += ' ';
+      ++column;
+    }
+    wrapped.append(text, at, word);
+    column += word;
+    at = space + 1;
+  }
+  return wrapped;
+}
+
 // Declares options of a group with the checks that all of one kind share.
 class Declarer {
  public:
@@ -44,7 +66,7 @@ class Declarer {
 
   void Number(const std::string& name, uint32_t& target, std::pair<uint32_t, uint32_t> range,
               const std::string& text) {
-    app_.add_option(name, target, text)
+    app_.add_option(name, target, Wrap(text))
         ->group(group_)
         ->check(CLI::Range(range.first, range.second).description(""))
         ->type_name("N")
@@ -60,7 +82,7 @@ class Declarer {
       return input + " is outside of " + FormatBytes(range.first) + " to " + FormatBytes(range.second);
     };
     app_.add_option_function<std::string>(
-            name, [&target](const std::string& input) { target = ParseSize(input).value(); }, text)
+            name, [&target](const std::string& input) { target = ParseSize(input).value(); }, Wrap(text))
         ->group(group_)
         ->check(CLI::Validator(check, "", name))
         ->type_name("SIZE")
@@ -89,7 +111,7 @@ class Declarer {
       }
       return "'" + input + "' is none of " + names;
     };
-    app_.add_option_function<std::string>(name, assign, text)
+    app_.add_option_function<std::string>(name, assign, Wrap(text))
         ->group(group_)
         ->check(CLI::Validator(check, "", name))
         ->type_name(names)
@@ -98,11 +120,11 @@ class Declarer {
 
   CLI::Option* Text(const std::string& name, std::string& target, const std::string& type,
                     const std::string& text) {
-    return app_.add_option(name, target, text)->group(group_)->type_name(type);
+    return app_.add_option(name, target, Wrap(text))->group(group_)->type_name(type);
   }
 
   void Flag(const std::string& name, bool& target, const std::string& text) {
-    app_.add_flag(name, target, text)->group(group_);
+    app_.add_flag(name, target, Wrap(text))->group(group_);
   }
 
  private:
@@ -114,8 +136,8 @@ void DeclareNetwork(CLI::App& app, Config& config, Extras& extras) {
   ServerOptions& server = config.server;
   Declarer d(app, "Network");
   app.add_option("-l,--listen", server.listen,
-                 "Numeric address to serve on; may be given more than once. Default: 127.0.0.1, and ::1 "
-                 "where it exists")
+                 Wrap("Numeric address to serve on; may be given more than once. Default: 127.0.0.1, and ::1 "
+                      "where it exists"))
       ->group("Network")
       ->type_name("ADDR")
       ->take_all();
@@ -345,6 +367,8 @@ ParsedConfig ParseConfig(std::span<const std::string> args) {
     return {std::nullopt, 0, app.help()};
   } catch (const CLI::CallForVersion&) {
     return {std::nullopt, 0, std::string("cairnd ") + kCairnVersion + "\n"};
+  } catch (const CLI::ConfigError& error) {
+    return Refuse("the configuration file has a setting that does not exist: " + std::string(error.what()));
   } catch (const CLI::Error& error) {
     return Refuse(error.what());
   }

@@ -60,8 +60,10 @@ class Output {
   // --- mutations whose durability the client waits for ---
   /// Position for MarkText and MarkBinary.
   size_t position() const { return buffer_.size(); }
-  /// Everything since `begin` answers one mutation; nothing, when it was "noreply".
-  void MarkText(size_t begin) { Mark({begin, position() - begin, false, {}, 0}); }
+  /// Everything since `begin` answers one mutation. Nothing since then: it was "noreply", and nobody waits.
+  void MarkText(size_t begin) {
+    if (position() > begin) Mark({begin, position() - begin, false, {}, 0});
+  }
   /// The same in the binary protocol, where a quiet mutation without an answer still gets an error.
   void MarkBinary(size_t begin, const proto::BinaryHeader& request) {
     Mark({begin, position() - begin, true, request.opcode, request.opaque});

@@ -1,0 +1,322 @@
+#include <gmock/gmock.h>
+
+#include <vector>
+
+#include "base/key.h"
+#include "proto/binary.h"
+#include "tests/server/session_harness.h"
+
+namespace cairn::server {
+namespace {
+
+using proto::BinaryStatus;
+using proto::Opcode;
+
+struct Request {
+  Opcode opcode{};
+  std::string key;
+  std::string value;
+  std::string extras;
+  uint64_t cas = 0;
+  uint16_t vbucket = 0;
+  uint32_t opaque = 0xabcd;
+};
+
+std::string Encode(const Request& request) {
+  proto::BinaryHeader header;
+  header.magic = proto::kMagicRequest;
+  header.opcode = request.opcode;
+  header.key_size = static_cast<uint16_t>(request.key.size());
+  header.extras_size = static_cast<uint8_t>(request.extras.size());
+  header.vbucket = request.vbucket;
+  header.body_size = static_cast<uint32_t>(request.extras.size() + request.key.size() + request.value.size());
+  header.opaque = request.opaque;
+  header.cas = request.cas;
+  std::string bytes(proto::kBinaryHeaderSize, '\0');
+  proto::EncodeBinaryHeader(header, bytes.data());
+  return bytes + request.extras + request.key + request.value;
+}
+
+std::string U32(uint32_t n) {
+  std::string bytes;
+  for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(n >> shift & 0xff);
+  return bytes;
+}
+std::string U64(uint64_t n) { return U32(static_cast<uint32_t>(n >> 32)) + U32(static_cast<uint32_t>(n)); }
+
+struct Answer {
+  Opcode opcode{};
+  BinaryStatus status{};
+  uint32_t opaque = 0;
+  uint64_t cas = 0;
+  std::string extras, key, value;
+};
+
+class BinarySession : public SessionTest {
+ protected:
+  std::vector<Answer> Ask(const std::string& in) {
+    std::vector<Answer> answers;
+    const std::string bytes = Talk(in);
+    std::string_view rest = bytes;
+    while (!rest.empty()) {
+      const proto::BinaryHeader header = proto::DecodeBinaryHeader(rest.data());
+      EXPECT_EQ(header.magic, proto::kMagicResponse);
+      Answer answer;
+      answer.opcode = header.opcode;
+      answer.status = static_cast<BinaryStatus>(header.vbucket);
+      answer.opaque = header.opaque;
+      answer.cas = header.cas;
+      const std::string body(rest.substr(proto::kBinaryHeaderSize, header.body_size));
+      answer.extras = body.substr(0, header.extras_size);
+      answer.key = body.substr(header.extras_size, header.key_size);
+      answer.value = body.substr(header.extras_size + header.key_size);
+      answers.push_back(answer);
+      rest.remove_prefix(proto::kBinaryHeaderSize + header.body_size);
+    }
+    return answers;
+  }
+  Answer One(const Request& request) {
+    const std::vector<Answer> answers = Ask(Encode(request));
+    EXPECT_EQ(answers.size(), 1U);
+    return answers.empty() ? Answer{} : answers.front();
+  }
+  static Request Store(Opcode opcode, const std::string& key, const std::string& value, uint32_t flags = 0) {
+    Request request;
+    request.opcode = opcode;
+    request.key = key;
+    request.value = value;
+    request.extras = U32(flags) + U32(0);
+    return request;
+  }
+  static Request Plain(Opcode opcode, const std::string& key = {}) {
+    Request request;
+    request.opcode = opcode;
+    request.key = key;
+    return request;
+  }
+};
+
+TEST_F(BinarySession, StoresAndReads) {
+  const Answer stored = One(Store(Opcode::kSet, "a", "hello", 7));
+  EXPECT_EQ(stored.status, BinaryStatus::kOk);
+  EXPECT_EQ(stored.opaque, 0xabcdU);
+  EXPECT_NE(stored.cas, 0U);
+  const Answer got = One(Plain(Opcode::kGet, "a"));
+  EXPECT_EQ(got.value, "hello");
+  EXPECT_EQ(got.extras, U32(7));
+  EXPECT_EQ(got.cas, stored.cas);
+  EXPECT_EQ(got.key, "");
+  EXPECT_EQ(One(Plain(Opcode::kGetK, "a")).key, "a");
+  const Answer missed = One(Plain(Opcode::kGetK, "b"));
+  EXPECT_EQ(missed.status, BinaryStatus::kNotFound);
+  EXPECT_EQ(missed.key, "b");
+}
+
+TEST_F(BinarySession, QuietFormsAnswerTheInterestingOutcome) {
+  const std::string in = Encode(Store(Opcode::kSetQ, "a", "1")) + Encode(Plain(Opcode::kGetQ, "missing")) +
+                         Encode(Plain(Opcode::kGetKQ, "a")) + Encode(Store(Opcode::kAddQ, "a", "2")) +
+                         Encode(Plain(Opcode::kDeleteQ, "a")) + Encode(Plain(Opcode::kDeleteQ, "a")) +
+                         Encode(Plain(Opcode::kNoop));
+  const std::vector<Answer> answers = Ask(in);
+  ASSERT_EQ(answers.size(), 4U);
+  EXPECT_EQ(answers[0].opcode, Opcode::kGetKQ);
+  EXPECT_EQ(answers[0].value, "1");
+  EXPECT_EQ(answers[1].opcode, Opcode::kAddQ);
+  EXPECT_EQ(answers[1].status, BinaryStatus::kExists);
+  EXPECT_EQ(answers[2].opcode, Opcode::kDeleteQ);
+  EXPECT_EQ(answers[2].status, BinaryStatus::kNotFound);
+  EXPECT_EQ(answers[3].opcode, Opcode::kNoop);
+}
+
+TEST_F(BinarySession, PreconditionsHaveMemcachedsStatus) {
+  EXPECT_EQ(One(Store(Opcode::kReplace, "a", "1")).status, BinaryStatus::kNotFound);
+  Request append = Plain(Opcode::kAppend, "a");
+  append.value = "2";
+  EXPECT_EQ(One(append).status, BinaryStatus::kNotStored);
+  const uint64_t cas = One(Store(Opcode::kAdd, "a", "1")).cas;
+  EXPECT_EQ(One(Store(Opcode::kAdd, "a", "1")).status, BinaryStatus::kExists);
+  EXPECT_EQ(One(append).status, BinaryStatus::kOk);
+  Request compare = Store(Opcode::kSet, "a", "3");
+  compare.cas = cas;
+  EXPECT_EQ(One(compare).status, BinaryStatus::kExists);
+  compare.cas = One(Plain(Opcode::kGet, "a")).cas;
+  EXPECT_EQ(One(compare).status, BinaryStatus::kOk);
+  compare.key = "missing";
+  EXPECT_EQ(One(compare).status, BinaryStatus::kNotFound);
+}
+
+TEST_F(BinarySession, Counters) {
+  Request count = Plain(Opcode::kIncrement, "n");
+  count.extras = U64(3) + U64(10) + U32(0xffffffff);
+  EXPECT_EQ(One(count).status, BinaryStatus::kNotFound) << "an expiry of all ones does not create";
+  count.extras = U64(3) + U64(10) + U32(0);
+  EXPECT_EQ(One(count).value, U64(10));
+  EXPECT_EQ(One(count).value, U64(13));
+  count.opcode = Opcode::kDecrement;
+  EXPECT_EQ(One(count).value, U64(10));
+  EXPECT_EQ(One(Store(Opcode::kSet, "n", "abc")).status, BinaryStatus::kOk);
+  EXPECT_EQ(One(count).status, BinaryStatus::kDeltaBadValue);
+}
+
+TEST_F(BinarySession, TouchForms) {
+  EXPECT_EQ(One(Store(Opcode::kSet, "a", "1", 9)).status, BinaryStatus::kOk);
+  Request touch = Plain(Opcode::kTouch, "a");
+  touch.extras = U32(100);
+  EXPECT_EQ(One(touch).status, BinaryStatus::kOk);
+  touch.opcode = Opcode::kGatK;
+  const Answer got = One(touch);
+  EXPECT_EQ(got.value, "1");
+  EXPECT_EQ(got.key, "a");
+  EXPECT_EQ(got.extras, U32(9));
+  touch.opcode = Opcode::kGatQ;
+  touch.key = "missing";
+  EXPECT_TRUE(Ask(Encode(touch)).empty());
+  touch.opcode = Opcode::kGat;
+  EXPECT_EQ(One(touch).status, BinaryStatus::kNotFound);
+  clock_.Advance(int64_t{101} * 1'000'000'000);
+  EXPECT_EQ(One(Plain(Opcode::kGet, "a")).status, BinaryStatus::kNotFound);
+}
+
+TEST_F(BinarySession, AVbucketThatIsNamedMustBeTheKeys) {
+  const uint16_t right = VbidOf("key", 16).get();
+  ASSERT_NE(right, 0) << "0 means that none is named";
+  Request request = Store(Opcode::kSet, "key", "1");
+  request.vbucket = right;
+  EXPECT_EQ(One(request).status, BinaryStatus::kOk);
+  request.vbucket = static_cast<uint16_t>(right == 1 ? 2 : 1);
+  EXPECT_EQ(One(request).status, BinaryStatus::kNotMyVbucket);
+}
+
+TEST_F(BinarySession, UnknownOpcodesAreAnsweredAndSwallowed) {
+  Request unknown;
+  unknown.opcode = static_cast<Opcode>(0x70);
+  unknown.key = "key";
+  unknown.value = std::string(100, 'x');
+  const std::vector<Answer> answers = Ask(Encode(unknown) + Encode(Plain(Opcode::kNoop)));
+  ASSERT_EQ(answers.size(), 2U);
+  EXPECT_EQ(answers[0].status, BinaryStatus::kUnknownCommand);
+  EXPECT_EQ(answers[1].opcode, Opcode::kNoop);
+  // Named in the protocol's table, not offered in this release.
+  EXPECT_EQ(One(Plain(Opcode::kRandomKey)).status, BinaryStatus::kUnknownCommand);
+}
+
+TEST_F(BinarySession, OversizeIsAnsweredAndSwallowed) {
+  const std::vector<Answer> answers =
+      Ask(Encode(Store(Opcode::kSet, "a", std::string(2u << 20, 'x'))) + Encode(Plain(Opcode::kVersion)));
+  ASSERT_EQ(answers.size(), 2U);
+  EXPECT_EQ(answers[0].status, BinaryStatus::kTooBig);
+  EXPECT_EQ(answers[1].value, "1.6.18");
+}
+
+TEST_F(BinarySession, AnotherMagicCloses) {
+  EXPECT_EQ(One(Plain(Opcode::kNoop)).status, BinaryStatus::kOk);
+  Talk("get a\r\n");
+  EXPECT_EQ(last_outcome_, Outcome::kClose);
+}
+
+TEST_F(BinarySession, QuitAnswersAndQuitQDoesNot) {
+  EXPECT_EQ(One(Plain(Opcode::kQuit)).status, BinaryStatus::kOk);
+  EXPECT_EQ(last_outcome_, Outcome::kClose);
+  EXPECT_TRUE(Ask(Encode(Plain(Opcode::kQuitQ))).empty());
+  EXPECT_EQ(last_outcome_, Outcome::kClose);
+}
+
+TEST_F(BinarySession, StatEndsWithAnEmptyAnswer) {
+  const std::vector<Answer> answers = Ask(Encode(Plain(Opcode::kStat)));
+  ASSERT_GT(answers.size(), 30U);
+  EXPECT_EQ(answers.back().key, "");
+  EXPECT_EQ(answers.back().value, "");
+  EXPECT_EQ(answers.front().key, "pid");
+  EXPECT_EQ(One(Plain(Opcode::kStat, "unknown_group")).status, BinaryStatus::kNotFound);
+  EXPECT_EQ(One(Plain(Opcode::kStat, "reset")).key, "");
+}
+
+TEST_F(BinarySession, OnlineUpdateWithEmptyBodies) {
+  One(Store(Opcode::kSet, "a", "old"));
+  EXPECT_EQ(One(Plain(Opcode::kOnlineUpdateRevert)).status, BinaryStatus::kNotSupported);
+  EXPECT_EQ(One(Plain(Opcode::kOnlineUpdateComplete)).status, BinaryStatus::kNotSupported);
+  const Answer started = One(Plain(Opcode::kOnlineUpdateStart));
+  EXPECT_EQ(started.status, BinaryStatus::kOk);
+  EXPECT_THAT(started.value, ::testing::StartsWith("started id="));
+  EXPECT_EQ(One(Plain(Opcode::kOnlineUpdateStart)).status, BinaryStatus::kNotSupported);
+  One(Store(Opcode::kSet, "a", "new"));
+  EXPECT_EQ(One(Plain(Opcode::kOnlineUpdateRevert)).status, BinaryStatus::kOk);
+  EXPECT_EQ(One(Plain(Opcode::kGet, "a")).value, "old");
+  EXPECT_EQ(One(Plain(Opcode::kOnlineUpdateStart, "named")).status, BinaryStatus::kOk);
+  One(Store(Opcode::kSet, "a", "new"));
+  EXPECT_EQ(One(Plain(Opcode::kOnlineUpdateComplete)).status, BinaryStatus::kOk);
+  EXPECT_EQ(One(Plain(Opcode::kGet, "a")).value, "new");
+}
+
+TEST_F(BinarySession, Vbuckets) {
+  Request request = Plain(Opcode::kGetVbucket);
+  request.vbucket = 3;
+  EXPECT_EQ(One(request).value, U32(1)) << "active";
+  request.opcode = Opcode::kSetVbucket;
+  request.extras = U32(4);
+  EXPECT_EQ(One(request).status, BinaryStatus::kOk);
+  request.opcode = Opcode::kGetVbucket;
+  request.extras = {};
+  EXPECT_EQ(One(request).value, U32(4)) << "dead";
+  request.opcode = Opcode::kDelVbucket;
+  EXPECT_EQ(One(request).status, BinaryStatus::kOk);
+  request.opcode = Opcode::kGetVbucket;
+  EXPECT_EQ(One(request).status, BinaryStatus::kNotMyVbucket);
+  request.opcode = Opcode::kSetVbucket;
+  request.extras = U32(9);
+  EXPECT_EQ(One(request).status, BinaryStatus::kInvalid);
+  EXPECT_EQ(One(Plain(Opcode::kGetAllVbSeqnos)).value.size(), 15 * 10U) << "one of 16 is deleted";
+}
+
+TEST_F(BinarySession, Checkpoints) {
+  Request request = Plain(Opcode::kCreateCheckpoint);
+  request.vbucket = 2;
+  const std::string first = One(request).value;
+  ASSERT_EQ(first.size(), 8U);
+  // A checkpoint without operations is not closed again; give it one.
+  std::string key = "k";
+  while (VbidOf(key, 16).get() != 2) key += "k";
+  One(Store(Opcode::kSet, key, "1"));
+  EXPECT_GT(One(request).value, first);
+  request.vbucket = 999;
+  EXPECT_EQ(One(request).status, BinaryStatus::kNotMyVbucket);
+}
+
+TEST_F(BinarySession, LargeValuesComeBackWhole) {
+  const std::string value(100'000, 'v');
+  One(Store(Opcode::kSet, "a", value, 5));
+  const Answer got = One(Plain(Opcode::kGetK, "a"));
+  EXPECT_EQ(got.value, value);
+  EXPECT_EQ(got.key, "a");
+  EXPECT_EQ(got.extras, U32(5));
+}
+
+TEST_F(BinarySession, AnAmbiguousBatchSaysSoForEachMutation) {
+  service_->mark_mutations = true;
+  const std::string value(50'000, 'v');
+  Request gat = Plain(Opcode::kGat, "big");
+  gat.extras = U32(100);
+  const std::string in = Encode(Store(Opcode::kSetQ, "big", value)) + Encode(Plain(Opcode::kGet, "big")) +
+                         Encode(gat) + Encode(Plain(Opcode::kDelete, "missing")) +
+                         Encode(Store(Opcode::kSet, "b", "1"));
+  ASSERT_EQ(session_->Run(in, out_, waiter_).consumed, in.size());
+  out_.MakeAmbiguous();
+  // Read it back through the same decoder.
+  const std::string bytes = TakeOutput();
+  std::vector<std::pair<Opcode, BinaryStatus>> seen;
+  std::string_view rest = bytes;
+  while (!rest.empty()) {
+    const proto::BinaryHeader header = proto::DecodeBinaryHeader(rest.data());
+    seen.emplace_back(header.opcode, static_cast<BinaryStatus>(header.vbucket));
+    rest.remove_prefix(proto::kBinaryHeaderSize + header.body_size);
+  }
+  const std::vector<std::pair<Opcode, BinaryStatus>> expected = {{Opcode::kSetQ, BinaryStatus::kAmbiguous},
+                                                                 {Opcode::kGet, BinaryStatus::kOk},
+                                                                 {Opcode::kGat, BinaryStatus::kAmbiguous},
+                                                                 {Opcode::kDelete, BinaryStatus::kNotFound},
+                                                                 {Opcode::kSet, BinaryStatus::kAmbiguous}};
+  EXPECT_EQ(seen, expected);
+}
+
+}  // namespace
+}  // namespace cairn::server
