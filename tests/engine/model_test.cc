@@ -119,7 +119,10 @@ class Model {
     if (phase == observed_) return;
     const bool opened = phase == UpdatePhase::kStarting || phase == UpdatePhase::kUpdating;
     if (opened && observed_ == UpdatePhase::kNormal) {
-      for (uint32_t v = 0; v < kVbuckets; ++v) at_start_[v] = pasts_[v].now();
+      for (uint32_t v = 0; v < kVbuckets; ++v) {
+        at_start_[v] = pasts_[v].now();
+        start_index_[v] = pasts_[v].states.size() - 1;
+      }
     }
     if (phase == UpdatePhase::kReverting) ResetTo(at_start_);
     observed_ = phase;
@@ -279,15 +282,7 @@ class Model {
     ObservePhase();
     if (submitted_ == UpdateStep::kStart) {
       // Answered: everything up to START is durable.
-      for (uint32_t v = 0; v < kVbuckets; ++v) {
-        const auto& states = pasts_[v].states;
-        for (size_t i = states.size(); i-- > 0;) {
-          if (states[i] == at_start_[v]) {
-            pasts_[v].floor = std::max(pasts_[v].floor, i);
-            break;
-          }
-        }
-      }
+      for (uint32_t v = 0; v < kVbuckets; ++v) pasts_[v].floor = std::max(pasts_[v].floor, start_index_[v]);
     } else if (submitted_ == UpdateStep::kRevert) {
       const UpdateStatus status = engine_->update_status();
       ASSERT_FALSE(status.history.empty());
@@ -394,6 +389,7 @@ class Model {
   std::vector<std::string> keys_;
   Pasts pasts_;
   States at_start_;
+  std::array<size_t, kVbuckets> start_index_{};  // of at_start_ in pasts_
   UpdatePhase observed_ = UpdatePhase::kNormal;
   std::optional<Status> answer_;
   bool answer_pending_ = false;
