@@ -19,9 +19,10 @@ namespace {
 using proto::Opcode;
 
 ExitCode PrintValue(const Options& options, const Reply& reply) {
+  const std::string& key = options.keys.front();
   if (options.json) {
     JsonWriter json;
-    json.BeginObject().Bytes("key", options.key).Bytes("value", reply.value);
+    json.BeginObject().Bytes("key", key).Bytes("value", reply.value);
     json.Name("flags").Number(reply.flags());
     // A CAS may need all 64 bits, a JSON number holds 53.
     json.Name("cas").String(std::to_string(reply.cas));
@@ -35,17 +36,18 @@ ExitCode PrintValue(const Options& options, const Reply& reply) {
   return written ? ExitCode::kOk : ExitCode::kPartial;
 }
 
-ExitCode PrintDone(const Options& options, std::string_view word, const Reply& reply) {
+ExitCode PrintDone(const Options& options, const std::string& key, std::string_view word,
+                   const Reply& reply) {
   if (!options.json) return ExitCode::kOk;
   JsonWriter json;
-  json.BeginObject().Bytes("key", options.key).Name("outcome").String(word);
+  json.BeginObject().Bytes("key", key).Name("outcome").String(word);
   json.Name("cas").String(std::to_string(reply.cas));
   return Print(json.EndObject().text()) ? ExitCode::kOk : ExitCode::kPartial;
 }
 
-ExitCode Refused(const Options& options, const Reply& reply) {
+ExitCode Refused(const std::string& key, const Reply& reply) {
   if (reply.status == proto::BinaryStatus::kNotFound) {
-    PrintError(fmt::format("no such key: {}", EscapeForTerminal(options.key)));
+    PrintError(fmt::format("no such key: {}", EscapeForTerminal(key)));
     return ExitCode::kDifference;
   }
   return Fail(Refusal(reply));
@@ -63,9 +65,34 @@ ExitCode Set(const Options& options, Client& client) {
   }
   const std::string extras = SetExtras(options.flags, options.expiry);
   Result<Reply> reply =
-      client.Call({.opcode = Opcode::kSet, .extras = extras, .key = options.key, .value = value});
+      client.Call({.opcode = Opcode::kSet, .extras = extras, .key = options.keys.front(), .value = value});
   if (!reply.ok()) return Fail(reply.status());
-  return reply->ok() ? PrintDone(options, "stored", *reply) : Refused(options, *reply);
+  return reply->ok() ? PrintDone(options, options.keys.front(), "stored", *reply)
+                     : Refused(options.keys.front(), *reply);
+}
+
+ExitCode Get(const Options& options, Client& client) {
+  Result<Reply> reply = client.Call({.opcode = Opcode::kGet, .key = options.keys.front()});
+  if (!reply.ok()) return Fail(reply.status());
+  return reply->ok() ? PrintValue(options, *reply) : Refused(options.keys.front(), *reply);
+}
+
+// Goes on behind a key that is not there, and stops at any other trouble.
+ExitCode Delete(const Options& options, Client& client) {
+  ExitCode worst = ExitCode::kOk;
+  bool any = false;
+  for (const std::string& key : options.keys) {
+    Result<Reply> reply = client.Call({.opcode = Opcode::kDelete, .key = key});
+    if (!reply.ok()) {
+      const ExitCode code = Fail(reply.status());
+      return any ? ExitCode::kPartial : code;
+    }
+    any |= reply->ok();
+    const ExitCode code = reply->ok() ? PrintDone(options, key, "deleted", *reply) : Refused(key, *reply);
+    if (code != ExitCode::kOk) worst = code;
+    if (code == ExitCode::kRefused) return any ? ExitCode::kPartial : code;
+  }
+  return worst;
 }
 
 ExitCode Version(const Options& options, Client& client) {
@@ -92,13 +119,16 @@ ExitCode Version(const Options& options, Client& client) {
 ExitCode RunSingle(const Options& options, Clock& clock) {
   Result<std::unique_ptr<Client>> client = Client::Connect(options.client, &clock);
   if (!client.ok()) return Fail(client.status());
-  if (options.command == Command::kSet) return Set(options, **client);
-  if (options.command == Command::kVersion) return Version(options, **client);
-  const bool get = options.command == Command::kGet;
-  Result<Reply> reply = (*client)->Call({.opcode = get ? Opcode::kGet : Opcode::kDelete, .key = options.key});
-  if (!reply.ok()) return Fail(reply.status());
-  if (!reply->ok()) return Refused(options, *reply);
-  return get ? PrintValue(options, *reply) : PrintDone(options, "deleted", *reply);
+  switch (options.command) {
+    case Command::kGet:
+      return Get(options, **client);
+    case Command::kSet:
+      return Set(options, **client);
+    case Command::kDelete:
+      return Delete(options, **client);
+    default:
+      return Version(options, **client);
+  }
 }
 
 }  // namespace cairn::cli

@@ -186,10 +186,13 @@ class Builder {
   void BuildSingle() {
     CLI::App* get = Add(&app_, "get", "Print a value", Command::kGet);
     CLI::App* set = Add(&app_, "set", "Store a value", Command::kSet);
-    CLI::App* remove = Add(&app_, "delete", "Delete a key", Command::kDelete);
-    for (CLI::App* sub : {get, set, remove}) {
-      sub->add_option("key", options_.key, "The key, 1 to 250 bytes")->required();
+    CLI::App* remove = Add(&app_, "delete", "Delete keys", Command::kDelete);
+    for (CLI::App* sub : {get, set}) {
+      sub->add_option_function<std::string>(
+             "key", [this](const std::string& key) { options_.keys = {key}; }, "The key, 1 to 250 bytes")
+          ->required();
     }
+    remove->add_option("key", options_.keys, "The keys, each 1 to 250 bytes")->required();
     set->add_option("value", options_.value, "The value; - reads it from standard input")->required();
     AddDefaults(set);
     Add(&app_, "version", "Versions of cairnctl and of the server", Command::kVersion);
@@ -199,10 +202,6 @@ class Builder {
   Options& options_;
   Raw& raw_;
 };
-
-bool NeedsKey(Command command) {
-  return command == Command::kGet || command == Command::kSet || command == Command::kDelete;
-}
 
 bool IsUpdateName(const std::string& name) {
   constexpr std::string_view kAllowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
@@ -236,8 +235,8 @@ std::string Finish(const Raw& raw, Options* options) {
     if (!options->id || options->id->is_none()) return "--id must be 32 hexadecimal digits, not all zero";
   }
   if (!IsUpdateName(options->name)) return "--name may have A-Z a-z 0-9 . _ - and at most 64 of them";
-  if (NeedsKey(options->command) && (options->key.empty() || options->key.size() > kKeySizeMax)) {
-    return fmt::format("a key has 1 to {} bytes", kKeySizeMax);
+  for (const std::string& key : options->keys) {
+    if (key.empty() || key.size() > kKeySizeMax) return fmt::format("a key has 1 to {} bytes", kKeySizeMax);
   }
   if (options->prefix.size() >= kKeySizeMax) return "--prefix leaves no room for a key";
   return {};

@@ -63,7 +63,7 @@ struct Options {
   uint32_t show_max = 10;  // verify, load: differences or errors that are named
 
   // get, set, delete; set and load
-  std::string key;
+  std::vector<std::string> keys;  // one, but for delete
   std::string value;
   uint32_t flags = 0;
   uint32_t expiry = 0;

@@ -84,6 +84,14 @@ TEST(CommandLineTest, UpdateTakesNameAndId) {
   EXPECT_EQ(Parse({"update", "start", "--name", std::string(65, 'x')}).exit_code, 2);
 }
 
+TEST(CommandLineTest, OnlyDeleteTakesManyKeys) {
+  EXPECT_EQ(MustParse({"delete", "--", "a", "-b", "c"}).keys, (std::vector<std::string>{"a", "-b", "c"}));
+  const Options set = MustParse({"set", "k", "v", "--flags", "3"});
+  EXPECT_EQ(set.keys, std::vector<std::string>{"k"});
+  EXPECT_EQ(set.value, "v");
+  EXPECT_EQ(set.flags, 3u);
+}
+
 TEST(CommandLineTest, WrongUsageIsSaidAndHasItsExitCode) {
   const std::vector<std::vector<std::string>> wrong = {{},
                                                        {"nonsense"},
