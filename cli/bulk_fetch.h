@@ -1,7 +1,7 @@
 #pragma once
 // Reading many items: FetchBatch gets the values of many keys in one pipeline (GETQ … NOOP), KeyLister lists
-// the keys of a server page by page ("lru_crawler metadump all" of memcached's text protocol, which cairnd
-// answers too). Owned and used by one thread.
+// the keys of a server: of a cairnd page by page with GET_KEYS (docs/protocol.md), of a memcached with
+// "lru_crawler metadump all" of the text protocol. Owned and used by one thread.
 
 #include <cstdint>
 #include <functional>
@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
 #include "cli/client.h"
@@ -40,17 +41,18 @@ struct ListedKey {
 /// Nothing when it is no such line.
 std::optional<ListedKey> ParseMetadumpLine(std::string_view line);
 
+/// The value of an answer to GET_KEYS: for each key its size (16 bits), expiry (32 bits) and bytes, big
+/// endian. Nothing when it is cut.
+std::optional<std::vector<ListedKey>> ParseKeyPage(std::string_view value);
+
 class KeyLister {
  public:
-  /// Makes its own connection and starts the listing.
+  virtual ~KeyLister() = default;
+  /// Makes its own connection. A cairnd is asked page by page; another server by one metadump.
   static Result<std::unique_ptr<KeyLister>> Start(const ClientOptions& options, Clock* clock);
-  /// The next key; nothing at the end. A server that does not know the command: NOT_SUPPORTED.
-  Result<std::optional<ListedKey>> Next();
-
- private:
-  explicit KeyLister(std::unique_ptr<Channel> channel) : channel_(std::move(channel)) {}
-  std::unique_ptr<Channel> channel_;
-  bool ended_ = false;
+  /// The next key; nothing at the end. A server that cannot list its keys: NOT_SUPPORTED. Keys that come or
+  /// go meanwhile may be listed or not.
+  virtual Result<std::optional<ListedKey>> Next() = 0;
 };
 
 }  // namespace cairn::cli

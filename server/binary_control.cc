@@ -1,5 +1,6 @@
 // BinaryExecutor: the requests that are about the connection, the vbuckets or the engine, not about a key.
 
+#include <algorithm>
 #include <optional>
 #include <string>
 
@@ -69,6 +70,8 @@ Outcome BinaryExecutor::ExecuteControl(const Request& request) {
       return AnswerStatus(request, engine_.StopPersistence());
     case Opcode::kStartPersistence:
       return AnswerStatus(request, engine_.StartPersistence());
+    case Opcode::kGetKeys:
+      return GetKeys(request);
     case Opcode::kSetParam:
       return AnswerStatus(request, engine_.SetParam(request.key, request.value));
     default:
@@ -179,6 +182,29 @@ Outcome BinaryExecutor::AllSeqnos(const Request& request) {
     AppendBigEndian(seqno.get(), body);
   }
   return AnswerValue(request, body);
+}
+
+// A page of the list of all keys. The request's key is the position (none: the beginning), its extras how
+// many keys at most. The answer's key is the position to go on from, none at the end; its value has, for
+// each key, its size (16 bits), its expiry (32 bits, Unix time) and the key.
+Outcome BinaryExecutor::GetKeys(const Request& request) {
+  constexpr uint32_t kKeysMax = 1000;  // a page holds the loop up for well below a millisecond
+  const uint32_t wanted = request.extras.empty() ? kKeysMax : request.ExtrasU32(0);
+  Result<engine::Engine::DumpPage> page = engine_.DumpItems(request.key, std::clamp(wanted, 1u, kKeysMax));
+  if (!page.ok()) return AnswerStatus(request, page.status());
+  std::string body;
+  for (const ItemRef& item : page->items) {
+    AppendBigEndian(static_cast<uint16_t>(item->key().size()), body);
+    AppendBigEndian(item->expiry(), body);
+    body += item->key();
+  }
+  proto::BinaryResponse response;
+  response.opcode = request.header.opcode;
+  response.opaque = request.header.opaque;
+  response.key = page->position;
+  response.value = body;
+  proto::AppendBinaryResponse(response, &out_.buffer());
+  return Outcome::kDone;
 }
 
 Outcome BinaryExecutor::AnswerCheckpoint(const Request& request, const Result<CheckpointId>& result) {

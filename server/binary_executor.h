@@ -40,6 +40,7 @@ class BinaryExecutor : public ExecutorBase {
   Outcome DeleteVbucket(const Request& request);
   Outcome GetVbucket(const Request& request);
   Outcome AllSeqnos(const Request& request);
+  Outcome GetKeys(const Request& request);
   Outcome AnswerCheckpoint(const Request& request, const Result<CheckpointId>& result);
 
   void AppendHit(const Request& request, const ItemRef& item);

@@ -182,6 +182,21 @@ TEST(MetadumpTest, ReadsKeyAndExpiryAmongOtherFields) {
   }
 }
 
+TEST(KeyPageTest, ReadsSizeExpiryAndKey) {
+  const auto keys = ParseKeyPage(std::string_view("\0\1\0\0\0\0a\0\3\x65\x53\xf1\0b\0c", 16));
+  ASSERT_TRUE(keys.has_value());
+  ASSERT_EQ(keys->size(), 2u);
+  EXPECT_EQ((*keys)[0].key, "a");
+  EXPECT_EQ((*keys)[0].expiry, 0u);
+  EXPECT_EQ((*keys)[1].key, std::string("b\0c", 3));
+  EXPECT_EQ((*keys)[1].expiry, 0x6553f100u);
+  EXPECT_TRUE(ParseKeyPage("")->empty());
+  for (const size_t cut : {size_t{1}, size_t{6}, size_t{8}, size_t{15}}) {
+    EXPECT_FALSE(ParseKeyPage(std::string_view("\0\1\0\0\0\0a\0\3\x65\x53\xf1\0b\0c", cut)).has_value())
+        << cut;
+  }
+}
+
 TEST(RequestTest, HasTheBytesOfTheProtocol) {
   // The SET of memcached's protocol_binary.txt, section 4.2.1: flags 0xdeadbeef, expiry 0xe10.
   std::string out;
