@@ -21,6 +21,7 @@
 #define CAIRN_ACQUIRE(...) CAIRN_TSA(acquire_capability(__VA_ARGS__))
 #define CAIRN_RELEASE(...) CAIRN_TSA(release_capability(__VA_ARGS__))
 #define CAIRN_TRY_ACQUIRE(...) CAIRN_TSA(try_acquire_capability(__VA_ARGS__))
+#define CAIRN_ASSERT_CAPABILITY(...) CAIRN_TSA(assert_capability(__VA_ARGS__))
 #define CAIRN_RETURN_CAPABILITY(x) CAIRN_TSA(lock_returned(x))
 #define CAIRN_NO_TSA CAIRN_TSA(no_thread_safety_analysis)
 
@@ -33,6 +34,8 @@ class CAIRN_CAPABILITY("mutex") Mutex {
   Mutex& operator=(const Mutex&) = delete;
   void Lock() CAIRN_ACQUIRE() { mutex_.lock(); }
   void Unlock() CAIRN_RELEASE() { mutex_.unlock(); }
+  /// Tells the analysis, where it cannot see it (in a lambda), that the caller holds this mutex.
+  void AssertHeld() const CAIRN_ASSERT_CAPABILITY(this) {}
   bool TryLock() CAIRN_TRY_ACQUIRE(true) { return mutex_.try_lock(); }
 
  private:

@@ -61,7 +61,8 @@ Code Engine::Impl::AdmitWrite(size_t bytes) {
 }
 
 GetResult Engine::Get(const OpKey& key, const WaiterRef& waiter) {
-  return impl_->Run(key, waiter, [&](VBucket& vb, const OpTime& now, Effects& fx) CAIRN_REQUIRES(vb.mutex) {
+  return impl_->Run(key, waiter, [&](VBucket& vb, const OpTime& now, Effects& fx) {
+    vb.mutex.AssertHeld();
     return vb.Get(key.hashed, now, fx);
   });
 }
@@ -107,7 +108,8 @@ MutationResult Engine::Store(const OpKey& key, const StoreRequest& request, cons
   }
   ItemRef fresh =
       Item::NewValue(key.text(), request.value, ItemMeta{request.flags, request.expiry, Cas(), Seqno()});
-  return impl_->Run(key, waiter, [&](VBucket& vb, const OpTime& now, Effects& fx) CAIRN_REQUIRES(vb.mutex) {
+  return impl_->Run(key, waiter, [&](VBucket& vb, const OpTime& now, Effects& fx) {
+    vb.mutex.AssertHeld();
     return vb.Store(key.hashed, request.mode, request.cas, std::move(fresh), now, fx);
   });
 }
@@ -123,10 +125,10 @@ MutationResult Engine::Impl::Modify(const OpKey& key, const WaiterRef& waiter, B
     if (old.code != Code::kOk && old.code != Code::kNotFound) return {old.code, Cas(), Seqno()};
     std::pair<Code, ItemRef> built = build(old.item.get());
     if (built.first != Code::kOk) return {built.first, Cas(), Seqno()};
-    const MutationResult stored =
-        Run(key, waiter, [&](VBucket& vb, const OpTime& now, Effects& fx) CAIRN_REQUIRES(vb.mutex) {
-          return vb.StoreIfUnchanged(key.hashed, old.item.get(), std::move(built.second), now, fx);
-        });
+    const MutationResult stored = Run(key, waiter, [&](VBucket& vb, const OpTime& now, Effects& fx) {
+      vb.mutex.AssertHeld();
+      return vb.StoreIfUnchanged(key.hashed, old.item.get(), std::move(built.second), now, fx);
+    });
     if (stored.code != Code::kBusy) return stored;
   }
   return {Code::kTmpFail, Cas(), Seqno()};
@@ -157,7 +159,8 @@ GetResult Engine::GetAndTouch(const OpKey& key, uint32_t expiry, const WaiterRef
 }
 
 MutationResult Engine::Delete(const OpKey& key, Cas cas, const WaiterRef& waiter) {
-  return impl_->Run(key, waiter, [&](VBucket& vb, const OpTime& now, Effects& fx) CAIRN_REQUIRES(vb.mutex) {
+  return impl_->Run(key, waiter, [&](VBucket& vb, const OpTime& now, Effects& fx) {
+    vb.mutex.AssertHeld();
     return vb.Delete(key.hashed, cas, now, fx);
   });
 }

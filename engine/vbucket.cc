@@ -301,8 +301,9 @@ Seqno VBucket::MergeBound() const {
 }
 
 void VBucket::MarkMerged(Seqno through) {
-  merged_ = std::max(merged_, through);
-  std::erase_if(void_ranges_, [&](const proto::VoidRange& range) { return range.end <= merged_; });
+  const Seqno merged = std::max(merged_, through);
+  merged_ = merged;
+  std::erase_if(void_ranges_, [merged](const proto::VoidRange& range) { return range.end <= merged; });
 }
 
 proto::VbucketMeta VBucket::MetaAt(Seqno merged) const {

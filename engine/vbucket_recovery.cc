@@ -118,8 +118,9 @@ bool VBucket::LoadFromData(ItemRef item) {
 bool VBucket::SweepTombstones(hashtable::VisitCursor& cursor, Effects& fx) {
   std::vector<ItemRef> sweep;
   const Seqno open_first = checkpoints_->open_checkpoint().first;
+  const Seqno persisted = persisted_;
   table_.Visit(cursor, 256, [&](Item* item) {
-    if (item->is_deleted() && item->seqno() <= persisted_ && item->seqno() < open_first) {
+    if (item->is_deleted() && item->seqno() <= persisted && item->seqno() < open_first) {
       sweep.push_back(ItemRef::Share(item));
     }
   });
@@ -133,8 +134,9 @@ bool VBucket::SweepTombstones(hashtable::VisitCursor& cursor, Effects& fx) {
 
 bool VBucket::EjectSome(hashtable::VisitCursor& cursor, int frequency_max, size_t* freed, Effects& fx) {
   std::vector<Item*> candidates;
+  const Seqno persisted = persisted_;
   table_.Visit(cursor, 64, [&](Item* item) {
-    if (item->is_value() && item->value_size() >= kEjectableValueMin && item->seqno() <= persisted_) {
+    if (item->is_value() && item->value_size() >= kEjectableValueMin && item->seqno() <= persisted) {
       candidates.push_back(item);
     }
   });
@@ -158,8 +160,9 @@ bool VBucket::EjectSome(hashtable::VisitCursor& cursor, int frequency_max, size_
 bool VBucket::EjectPreimages(hashtable::VisitCursor& cursor, size_t* freed, Effects& fx) {
   if (!preimages_) return false;
   std::vector<Item*> candidates;
+  const Seqno persisted = persisted_;
   preimages_->table().Visit(cursor, 64, [&](Item* item) {
-    if (item->is_value() && item->value_size() >= kEjectableValueMin && item->seqno() <= persisted_) {
+    if (item->is_value() && item->value_size() >= kEjectableValueMin && item->seqno() <= persisted) {
       candidates.push_back(item);
     }
   });
@@ -194,6 +197,7 @@ bool VBucket::ExpireSome(hashtable::VisitCursor& cursor, size_t* expired, const 
 bool VBucket::CollectSome(hashtable::VisitCursor& cursor, size_t items_min, const OpTime& now,
                           std::vector<ItemRef>* items) const {
   table_.Visit(cursor, items_min, [&](Item* item) {
+    mutex.AssertHeld();
     if (!item->is_deleted() && !item->is_marker() && !Gone(*item, now))
       items->push_back(ItemRef::Share(item));
   });

@@ -93,11 +93,12 @@ void VBucket::RecordPreimage(const hashtable::HashedKey& key, Item* old, const I
   // The frequent case: a key of the window is written again.
   if (in_window && old_live == now_live) return;
 
-  auto count = [this](bool pre_live, bool live, uint64_t n) {
+  Window& window = *window_;
+  auto count = [&window](bool pre_live, bool live, uint64_t n) {
     if (pre_live) {
-      (live ? window_->updated : window_->deleted) += n;
+      (live ? window.updated : window.deleted) += n;
     } else if (live) {
-      window_->added += n;
+      window.added += n;
     }
   };
   // An unknown pre-image counts as one that exists: it does, but for keys added during warm-up.

@@ -4,14 +4,15 @@
 // RocksDB nor which write path the data family uses.
 //
 // Records are opaque to the store: proto/disk_record.h encodes them and checks their checksums.
-// Threads: all methods may be called from any thread, except Reopen and the destructor (nobody else may be
-// inside, no iterator may be left).
+// Threads: all methods may be called from any thread, except Reopen and the destructor: nobody else may be
+// inside. An iterator belongs to one thread and ends before its store does.
 //
-// Errors. NO_SPACE: nothing is known to be lost, try again later. AMBIGUOUS: a write or sync of the log
-// failed, what was not synced before may or may not survive: stop writing, Reopen, and write again from what
-// was durable. After AMBIGUOUS every write answers AMBIGUOUS until Reopen. IO_ERROR, CORRUPTION: as their
-// names say; CORRUPTION names the key. Whatever the error but INVALID_ARGUMENT, the fate of the failed batch
-// stays open until a later write succeeds: a crash before that may bring it back, whole, as the last batch.
+// Errors. NO_SPACE: the disk is full; nothing that WriteLog or FlushData answered OK to is lost. AMBIGUOUS: a
+// write or sync of the log failed; what was not synced before may or may not survive, so write again from
+// what was durable. After either, reads go on, every write answers the same, and Reopen ends it.
+// IO_ERROR, CORRUPTION: as their names say; CORRUPTION names the key. Whatever the error but
+// INVALID_ARGUMENT, the fate of the failed batch stays open until a later write succeeds: a crash or Reopen
+// may bring it back, whole, as the last batch.
 //
 // What is there after opening (also by Reopen) is durable, whatever it was before the crash.
 
@@ -121,8 +122,10 @@ class KvStore {
   /// leaves any part, so repeat it.
   virtual Status DropVbucket(Vbid vbucket) = 0;
 
-  /// Closes and opens again after AMBIGUOUS or IO_ERROR. Data changes that were not flushed may be gone. When
-  /// it fails, every call answers an error until a later Reopen succeeds.
+  /// Closes and opens again, after NO_SPACE, AMBIGUOUS or IO_ERROR. Data changes that were not flushed may be
+  /// gone: give them again. Changes nothing and answers BUSY while an iterator is left, or NO_SPACE while
+  /// there is too little space after NO_SPACE. With any other error the store is closed and every call
+  /// answers an error until a later Reopen succeeds.
   virtual Status Reopen() = 0;
   virtual StoreStats stats() const = 0;
   /// Compacts data and log now (COMPACT_DB).

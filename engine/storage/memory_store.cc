@@ -58,9 +58,9 @@ Status MemoryStore::FailurePlan::Check(uint64_t call) const {
 
 Status MemoryStore::BeginMutation() {
   ++mutating_calls_;
-  if (!ambiguous_.ok()) return ambiguous_;
+  if (!stopped_.ok()) return stopped_;
   Status status = write_plan_.Check(mutating_calls_);
-  if (status == Code::kAmbiguous) ambiguous_ = status;
+  if (status == Code::kAmbiguous || status == Code::kNoSpace) stopped_ = status;
   return status;
 }
 
@@ -110,9 +110,9 @@ Status MemoryStore::WriteLog(const LogBatch& batch, bool sync) {
   CallHook(Op::kWriteLog);
   MutexLock lock(mutex_);
   CAIRN_RETURN_IF_ERROR(CheckLogBatch(batch));
-  const bool was_ambiguous = !ambiguous_.ok();
+  const bool was_stopped = !stopped_.ok();
   if (Status status = BeginMutation(); !status.ok()) {
-    if (was_ambiguous) return status;  // never tried
+    if (was_stopped) return status;  // never tried
     ForgetRejected();
     unsynced_.push_back(Share(batch));
     unsynced_.back().rejected = true;
@@ -157,8 +157,9 @@ Status MemoryStore::WriteData(std::span<const DataChange> sorted_changes) {
   const auto out_of_order = [](const auto& a, const auto& b) { return !(a.key < b.key); };
   CAIRN_CHECK(std::adjacent_find(changes.begin(), changes.end(), out_of_order) == changes.end());
   MutexLock lock(mutex_);
+  const bool was_stopped = !stopped_.ok();
   if (Status status = BeginMutation(); !status.ok()) {
-    if (status != Code::kAmbiguous) ApplyPart(std::move(changes));
+    if (!was_stopped) ApplyPart(std::move(changes));
     return status;
   }
   for (PendingChange& change : changes) {
@@ -252,9 +253,10 @@ Status MemoryStore::DropVbucket(Vbid vbucket) {
     EraseVbucket(data, data.lower_bound({vbucket, std::string()}),
                  [&](const DataKey& key) { return key.first == vbucket; });
   };
+  const bool was_stopped = !stopped_.ok();
   if (Status status = BeginMutation(); !status.ok()) {
     // The log goes first; how far an error let it come is anybody's guess.
-    if (status != Code::kAmbiguous && random_.OneIn(2)) erase_log(live_);
+    if (!was_stopped && random_.OneIn(2)) erase_log(live_);
     return status;
   }
   Harden(durable_);
@@ -274,7 +276,7 @@ void MemoryStore::KeepAfterCrash(size_t batches, Random* data_choice) {
   }
   unflushed_.clear();
   live_data_ = durable_data_;
-  ambiguous_ = Status::Ok();
+  stopped_ = Status::Ok();
 }
 
 void MemoryStore::Crash() {
@@ -302,8 +304,11 @@ Status MemoryStore::Reopen() {
   bool ambiguous = false;
   {
     MutexLock lock(mutex_);
+    if (stopped_ == Code::kNoSpace && write_plan_.Check(mutating_calls_ + 1) == Code::kNoSpace) {
+      return stopped_;
+    }
     seed = random_.Next64();
-    ambiguous = !ambiguous_.ok();
+    ambiguous = stopped_ == Code::kAmbiguous;
   }
   if (ambiguous) {
     CrashPower(seed);
@@ -324,7 +329,7 @@ StoreStats MemoryStore::stats() const {
 
 Status MemoryStore::Compact() {
   MutexLock lock(mutex_);
-  return ambiguous_;
+  return stopped_;
 }
 
 void MemoryStore::FailNth(uint64_t n, Status status, bool forever) {

@@ -42,7 +42,8 @@ class MemoryStore final : public KvStore {
   /// Released records vanish at once.
   void ReleaseLog(Vbid vbucket, Seqno through) override;
   Status DropVbucket(Vbid vbucket) override;
-  /// After AMBIGUOUS as CrashPower, else as CrashProcess; what is then there is durable.
+  /// After AMBIGUOUS as CrashPower, else as CrashProcess; what is then there is durable. NO_SPACE while a
+  /// plan of FailNth would still answer that.
   Status Reopen() override;
   StoreStats stats() const override;
   Status Compact() override;
@@ -60,7 +61,7 @@ class MemoryStore final : public KvStore {
   void FailNth(uint64_t n, Status status, bool forever);
   /// The same for reads: Get*, ScanMeta, and an iterator from its first record on.
   void FailNthRead(uint64_t n, Status status, bool forever);
-  /// Ends both plans; what is AMBIGUOUS stays so.
+  /// Ends both plans; after AMBIGUOUS or NO_SPACE it still takes a Reopen.
   void ClearFailures();
   /// WriteLog, SyncLog, WriteData, FlushData and DropVbucket so far.
   uint64_t mutating_calls() const;
@@ -96,7 +97,7 @@ class MemoryStore final : public KvStore {
   static PendingBatch Share(const LogBatch& batch);
   static void Apply(const PendingBatch& batch, LogState& state);
   static void Apply(const PendingChange& change, std::map<DataKey, Value>& data);
-  // Counts the call and answers what the plan or an earlier AMBIGUOUS says.
+  // Counts the call and answers what the plan or what stopped the store earlier says.
   Status BeginMutation() CAIRN_REQUIRES(mutex_);
   Status BeginRead() CAIRN_REQUIRES(mutex_);
   void CallHook(Op op) CAIRN_EXCLUDES(mutex_);
@@ -114,7 +115,7 @@ class MemoryStore final : public KvStore {
   std::map<DataKey, Value> live_data_ CAIRN_GUARDED_BY(mutex_);
   std::map<DataKey, Value> durable_data_ CAIRN_GUARDED_BY(mutex_);
   std::vector<PendingChange> unflushed_ CAIRN_GUARDED_BY(mutex_);
-  Status ambiguous_ CAIRN_GUARDED_BY(mutex_);
+  Status stopped_ CAIRN_GUARDED_BY(mutex_);  // AMBIGUOUS or NO_SPACE, until Reopen
   FailurePlan write_plan_ CAIRN_GUARDED_BY(mutex_);
   FailurePlan read_plan_ CAIRN_GUARDED_BY(mutex_);
   uint64_t mutating_calls_ CAIRN_GUARDED_BY(mutex_) = 0;

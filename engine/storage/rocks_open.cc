@@ -16,11 +16,13 @@ namespace {
 // Below this, cleaning the log is not worth the work.
 constexpr uint64_t kCleanLogBytesMin = uint64_t{16} << 20;
 
+// What has to be free beside that which opening needs, so that it does not end in the same place at once.
+constexpr uint64_t kSpareBytes = uint64_t{16} << 20;
+
 bool EndsWith(std::string_view name, std::string_view suffix) {
   return name.size() >= suffix.size() && name.substr(name.size() - suffix.size()) == suffix;
 }
 
-// "cairn 1" would be nicer to read, a bare number is easier to keep right.
 Result<uint32_t> ParseFormat(const std::string& text) {
   uint32_t version = 0;
   const char* const end = text.data() + text.size();
@@ -49,15 +51,29 @@ Status RocksStore::Open() {
   return status;
 }
 
+bool RocksStore::EnoughSpaceToOpen() const {
+  rocksdb::Env* const env =
+      options_.env != nullptr ? static_cast<rocksdb::Env*>(options_.env) : rocksdb::Env::Default();
+  uint64_t free_bytes = 0;
+  if (!env->GetFreeSpace(options_.path, &free_bytes).ok()) return true;  // cannot tell
+  // Opening writes what the WAL holds, at most about one filling of the memtables, into tables, while the
+  // WAL is still there.
+  return free_bytes >= 2 * options_.memtable_bytes_max + kSpareBytes;
+}
+
 Status RocksStore::Reopen() {
-  CAIRN_CHECK(open_iterators_.load() == 0);
+  if (open_iterators_.load() != 0) return Status(Code::kBusy, "reopen: iterators are open");
+  {
+    MutexLock lock(error_mutex_);
+    // A store that cannot be opened again for lack of space would not even answer reads.
+    if (stopped_ == Code::kNoSpace && db_ != nullptr && !EnoughSpaceToOpen()) return stopped_;
+  }
   Close();
-  const Status status = Open();
-  if (!status.ok()) return status;
+  CAIRN_RETURN_IF_ERROR(Open());
   // What is there now is durable, so nothing waits for a sync.
   synced_writes_.store(unsynced_writes_.load());
   MutexLock lock(error_mutex_);
-  ambiguous_ = Status::Ok();
+  stopped_ = Status::Ok();
   closed_ = Status::Ok();
   return Status::Ok();
 }

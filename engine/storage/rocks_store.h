@@ -54,13 +54,15 @@ class RocksStore final : public KvStore {
   Result<bool> IsEmpty() const;
   void Close();
 
-  // OK when open and nothing is ambiguous.
+  // OK when open and nothing has stopped the writes.
   Status Writable() const CAIRN_EXCLUDES(error_mutex_);
   Status Readable() const CAIRN_EXCLUDES(error_mutex_);
-  // Remembers that the log is in doubt when `status` says so.
-  Status LogFailure(const rocksdb::Status& status, std::string_view what) CAIRN_EXCLUDES(error_mutex_);
+  // The answer to a failed write; lets no other one through until Reopen where the face says so.
+  Status StopOn(Status status) CAIRN_EXCLUDES(error_mutex_);
+  bool EnoughSpaceToOpen() const;
   Status WriteSynced(rocksdb::WriteBatch* batch, bool sync, std::string_view what);
-  Status WriteDataBatch(rocksdb::WriteBatch* batch);
+  Status WriteDataBatch(rocksdb::WriteBatch* batch) CAIRN_EXCLUDES(data_mutex_);
+  bool DataMemtablesAreEmpty() const CAIRN_REQUIRES(data_mutex_);
   Status DeleteVbucketFrom(Family family, Vbid vbucket);
   Result<std::string> Get(Family family, const std::string& key, std::string (*describe)(std::string_view));
 
@@ -73,9 +75,11 @@ class RocksStore final : public KvStore {
   std::vector<rocksdb::ColumnFamilyHandle*> handles_;  // in the order of Family
   std::unique_ptr<LogCleaner> cleaner_;
 
+  // Held for one write of data, and by FlushData until it has seen that nothing is left.
+  Mutex data_mutex_;
   mutable Mutex error_mutex_;
-  Status ambiguous_ CAIRN_GUARDED_BY(error_mutex_);  // sticky until Reopen
-  Status closed_ CAIRN_GUARDED_BY(error_mutex_);     // why db_ is null
+  Status stopped_ CAIRN_GUARDED_BY(error_mutex_);  // AMBIGUOUS or NO_SPACE, until Reopen
+  Status closed_ CAIRN_GUARDED_BY(error_mutex_);   // why db_ is null
 
   std::atomic<int> open_iterators_{0};
   // Counts unsynced log writes that returned, and how many of these are synced: SyncLog does nothing when
