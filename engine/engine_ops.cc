@@ -119,9 +119,10 @@ MutationResult Engine::Store(const OpKey& key, const StoreRequest& request, cons
 template <class Build>
 MutationResult Engine::Impl::Modify(const OpKey& key, const WaiterRef& waiter, Build&& build) {
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
-    const GetResult old = Run(key, waiter,
-                              [&](VBucket& vb, const OpTime& now, Effects& fx)
-                                  CAIRN_REQUIRES(vb.mutex) { return vb.Peek(key.hashed, now, fx); });
+    const GetResult old = Run(key, waiter, [&](VBucket& vb, const OpTime& now, Effects& fx) {
+      vb.mutex.AssertHeld();
+      return vb.Peek(key.hashed, now, fx);
+    });
     if (old.code != Code::kOk && old.code != Code::kNotFound) return {old.code, Cas(), Seqno()};
     std::pair<Code, ItemRef> built = build(old.item.get());
     if (built.first != Code::kOk) return {built.first, Cas(), Seqno()};
