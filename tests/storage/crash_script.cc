@@ -37,7 +37,7 @@ Status CrashScript::Step() {
       return StepRelease();
     case 11:
       if (step_ == 35) return store_->Reopen();
-      return step_ == 47 ? store_->Compact() : Status::Ok();
+      return step_ == 23 ? store_->Compact() : Status::Ok();
     default:
       return StepWrite(step_ % 3 == 0);
   }
@@ -76,12 +76,15 @@ Status CrashScript::StepMerge() {
   }
   std::vector<DataChange> sorted;
   for (auto& [where, change] : changes) {
-    data_[where].push_back({round_, change.remove ? std::nullopt : std::optional(change.record)});
+    data_[where].push_back({round_, change.remove ? std::nullopt : std::optional(change.record), false});
     sorted.push_back(std::move(change));
   }
   CAIRN_RETURN_IF_ERROR(store_->WriteData(sorted));
   CAIRN_RETURN_IF_ERROR(store_->FlushData());
   flushed_round_ = round_;
+  for (auto& [where, versions] : data_) {
+    if (versions.back().round == round_) versions.back().flushed = true;
+  }
   LogBatch cut;
   cut.meta_puts = {{"cut", std::to_string(round_)}};
   CAIRN_RETURN_IF_ERROR(store_->WriteLog(cut, true));
@@ -155,7 +158,7 @@ void CrashScript::VerifyData() {
     }
     size_t oldest = versions.size();  // index of the oldest version that may show, or one behind "none yet"
     for (size_t i = 0; i < versions.size(); ++i) {
-      if (versions[i].round <= flushed_round_) oldest = i;
+      if (versions[i].flushed) oldest = i;
     }
     bool known = oldest == versions.size() && !found.value().has_value();
     for (size_t i = oldest == versions.size() ? 0 : oldest; i < versions.size(); ++i) {
@@ -184,7 +187,7 @@ void CrashScript::VerifyAndAdopt() {
   for (auto& [where, versions] : data_) {
     const auto found = Read(where.first, where.second);
     ASSERT_TRUE(found.ok());
-    versions = {{0, found.value()}};
+    versions = {{0, found.value(), true}};
   }
 }
 

@@ -34,15 +34,17 @@ class CrashScript {
   void VerifyNothingWrittenIsLost();
 
  private:
-  static constexpr int kSteps = 60;
+  static constexpr int kSteps = 42;
   static constexpr uint16_t kVbuckets = 3;
   struct Batch {
     std::map<LogKey, std::string> records;
   };
-  // One version of a data key; `round` counts merges, so it says in which the version came.
+  // One version of a data key; `round` counts merges, so it says in which the version came. `flushed`: all of
+  // that merge was answered OK, so no older version may show any more.
   struct Version {
     uint64_t round = 0;
     std::optional<std::string> record;
+    bool flushed = false;
   };
 
   Status Step();
@@ -59,15 +61,15 @@ class CrashScript {
   std::unique_ptr<KvStore> store_;
   int step_ = 0;
 
-  std::vector<Batch> batches_;      // attempted; batch n also writes meta "batch" = n + 1
-  uint64_t written_ = 0;            // of these answered OK, from the first on
-  uint64_t durable_ = 0;            // of these durable
+  std::vector<Batch> batches_;  // attempted; batch n also writes meta "batch" = n + 1
+  uint64_t written_ = 0;        // of these answered OK, from the first on
+  uint64_t durable_ = 0;        // of these durable
   std::map<uint16_t, uint64_t> next_seqno_;
   std::map<uint16_t, uint64_t> released_;
   std::map<std::pair<uint16_t, std::string>, std::vector<Version>> data_;  // oldest first
-  uint64_t round_ = 0;              // last merge that was attempted
-  uint64_t flushed_round_ = 0;      // last one that FlushData made durable
-  uint64_t cut_ = 0;                // last one whose cut is durable
+  uint64_t round_ = 0;                                                     // last merge that was attempted
+  uint64_t flushed_round_ = 0;  // last one that FlushData made durable
+  uint64_t cut_ = 0;            // last one whose cut is durable
 };
 
 }  // namespace cairn::storage

@@ -67,7 +67,7 @@ TEST_P(StoreCrash, AfterEachMutatingIoKeepsWhatWasPromised) {
     ++ops;
     ASSERT_LT(ops, 5000u);
   }
-  EXPECT_GT(ops, 200u) << "the script has become too short to mean anything";
+  EXPECT_GT(ops, 150u) << "the script has become too short to mean anything";
   RecordProperty("crash_points", std::to_string(ops));
 }
 
