@@ -201,11 +201,15 @@ UpdateStatus Engine::update_status() const { return impl_->coordinator.status();
 
 bool Engine::RunBackground() {
   Impl& impl = *impl_;
-  const Result<bool> flushed = impl.flusher.RunCycle(false);
-  bool done = flushed.ok() && flushed.value();
+  bool done = false;
+  if (!impl.flusher.paused()) {
+    const Result<bool> flushed = impl.flusher.RunCycle(false);
+    done = flushed.ok() && flushed.value();
+  }
   if (impl.core.unmerged_bytes.load(std::memory_order_relaxed) > 0) {
     const Result<bool> merged = impl.merger.RunPass();
-    if (merged.code() == Code::kAmbiguous || merged.code() == Code::kIoError)
+    if (merged.code() == Code::kAmbiguous || merged.code() == Code::kIoError ||
+        merged.code() == Code::kNoSpace)
       impl.flusher.ReportStoreFailure();
     done = (merged.ok() && merged.value()) || done;
   }

@@ -39,6 +39,8 @@ class Engine::Impl {
   auto Run(const OpKey& key, const WaiterRef& waiter, Operation&& operation);
   template <class Build>
   MutationResult Modify(const OpKey& key, const WaiterRef& waiter, Build&& build);
+  void GeneralStats(const StatSink& sink) const;
+  void WarmupStats(const StatSink& sink) const;
   /// kOk, or why writes that add data are refused now.
   Code AdmitWrite(size_t bytes);
   /// Everything stored so far is gone on return. NOT_SUPPORTED while an online update is open.

@@ -204,79 +204,127 @@ void MemoryStats(const Core& core, const Totals& t, const Emitter& out) {
   out.Add("ep_onlineupdate_preimage_memory", t.preimage_bytes);
 }
 
+void PersistenceStats(const Core& core, const Flusher& flusher, const Totals& t, const Emitter& out) {
+  const auto metric = [&](Metric m) { return core.metrics.Sum(m); };
+  const Status error = flusher.last_error();
+  out.Add("ep_queue_size", t.unpersisted);
+  out.Add("ep_persistence", !core.store.present() ? "off" : flusher.paused() ? "stopped" : "running");
+  out.Add("ep_persistence_error", error.ok() ? std::string("none") : error.ToString());
+  out.Add("ep_total_persisted", metric(Metric::kFlushedOperations));
+  out.Add("ep_flush_cycles", metric(Metric::kFlushCycles));
+  out.Add("ep_flush_bytes", metric(Metric::kFlushedBytes));
+  out.Add("ep_flush_errors", metric(Metric::kFlushErrors));
+  out.Add("ep_store_reopens", metric(Metric::kReopens));
+  out.Add("ep_merge_passes", metric(Metric::kMergePasses));
+  out.Add("ep_merged_operations", metric(Metric::kMergedOperations));
+  out.Add("ep_merge_errors", metric(Metric::kMergeErrors));
+  out.Add("ep_merge_backlog_bytes", core.unmerged_bytes.load(std::memory_order_relaxed));
+}
+
+std::string_view WarmupState(const Core& core, const Warmer& warmer) {
+  if (core.warm.load(std::memory_order_acquire)) return "done";
+  return warmer.damaged_vbuckets() > 0 && warmer.warm_vbuckets() == core.options.vbuckets ? "damaged"
+                                                                                          : "loading";
+}
+
+void SettingStats(const Core& core, const Emitter& out) {
+  const EngineOptions& o = core.options;
+  out.Add("data_dir", o.data_dir);
+  out.Add("vbuckets", o.vbuckets);
+  out.Add("memory_quota", core.memory.quota());
+  out.Add("sync", SyncName(o.sync));
+  out.Add("sync_interval_ms", o.sync_interval_ms);
+  out.Add("flush_delay_ms", o.flush_delay_ms);
+  out.Add("item_size_max", o.max_item_size);
+  out.Add("checkpoint_items_max", o.checkpoint_items_max);
+  out.Add("checkpoint_age_max_ms", o.checkpoint_age_max_ms);
+  out.Add("update_bytes_max", o.update_bytes_max);
+  out.Add("update_age_max_s", o.update_age_max_s);
+  out.Add("update_on_restart", o.update_on_restart == OnRestart::kResume ? "resume" : "revert");
+}
+
+void StoreStats(StoreGate& store, const Emitter& out) {
+  if (!store.present()) return;
+  const storage::StoreStats s = StoreGate::Access(store)->stats();
+  out.Add("log_bytes", s.log_bytes);
+  out.Add("data_bytes", s.data_bytes);
+  out.Add("wal_bytes", s.wal_bytes);
+  out.Add("memtable_bytes", s.memtable_bytes);
+  out.Add("cache_bytes", s.cache_bytes);
+  out.Add("data_keys", s.data_keys);
+  out.Add("syncs", s.syncs);
+  out.Add("log_writes", s.log_writes);
+}
+
+void TimingStats(const UpdateStatus& status, const CounterSet<Metric>& metrics, const Emitter& out) {
+  out.Add("online_update_reverted_keys", metrics.Sum(Metric::kRevertedKeys));
+  for (const UpdateOutcome& h : status.history) {
+    if (h.committed) continue;
+    out.Add("online_update_revert", (h.finished_ns - h.decided_ns) / 1000);
+    return;
+  }
+}
+
 }  // namespace
 
-Status Engine::Stats(std::string_view group, std::string_view argument, const StatSink& sink) const {
-  const Impl& impl = *impl_;
-  const Core& core = impl.core;
+void Engine::Impl::GeneralStats(const StatSink& sink) const {
   const Emitter out(sink);
   const auto metric = [&](Metric m) { return core.metrics.Sum(m); };
+  const Totals t = Sum(core);
+  out.Add("curr_items", t.live);
+  out.Add("bytes", t.table.item_bytes);
+  out.Add("limit_maxbytes", core.memory.quota());
+  MemoryStats(core, t, out);
+  out.Add("ep_resident_items", t.table.value_items);
+  out.Add("ep_ejected_items", t.table.ejected_items);
+  out.Add("ep_deleted_items", t.table.deleted_items);
+  PersistenceStats(core, flusher, t, out);
+  out.Add("ep_bg_fetched", metric(Metric::kFetches));
+  out.Add("ep_bg_fetch_errors", metric(Metric::kFetchErrors));
+  out.Add("ep_bg_fetch_queue", fetcher.pending());
+  out.Add("ep_num_value_ejects", metric(Metric::kEjections));
+  out.Add("ep_expired", metric(Metric::kExpired));
+  out.Add("ep_tmp_oom_errors", metric(Metric::kTmpOom));
+  out.Add("ep_warmup_state", WarmupState(core, warmer));
+  out.Add("ep_onlineupdate", coordinator.active());
+  out.Add("ep_digest", HexEncode(t.table.digest));
+  out.Add("ep_vb_total", core.options.vbuckets);
+  out.Add("vb_active_num", t.active);
+  out.Add("vb_replica_num", t.replica);
+  out.Add("vb_pending_num", t.pending);
+  out.Add("vb_dead_num", t.dead);
+}
+
+void Engine::Impl::WarmupStats(const StatSink& sink) const {
+  const Emitter out(sink);
+  const bool warm = core.warm.load(std::memory_order_acquire);
+  out.Add("ep_warmup_state", WarmupState(core, warmer));
+  out.Add("ep_warmup_vbuckets_warm", warm ? core.options.vbuckets : warmer.warm_vbuckets());
+  out.Add("ep_warmup_vbuckets_damaged", warmer.damaged_vbuckets());
+  out.Add("ep_warmup_items", warmer.loaded_items());
+  out.Add("ep_warmup_time_us", warmer.duration_ns() / 1000);
+  out.Add("ep_warmup_log_replayed", recovered ? recovered->replayed : 0);
+  out.Add("ep_last_shutdown_clean", !recovered || recovered->clean || recovered->fresh);
+}
+
+Status Engine::Stats(std::string_view group, std::string_view argument, const StatSink& sink) const {
+  const Core& core = impl_->core;
+  const Emitter out(sink);
   if (group.empty()) {
-    const Totals t = Sum(core);
-    out.Add("curr_items", t.live);
-    out.Add("bytes", t.table.item_bytes);
-    out.Add("limit_maxbytes", core.memory.quota());
-    MemoryStats(core, t, out);
-    out.Add("ep_resident_items", t.table.value_items);
-    out.Add("ep_ejected_items", t.table.ejected_items);
-    out.Add("ep_deleted_items", t.table.deleted_items);
-    out.Add("ep_queue_size", t.unpersisted);
-    out.Add("ep_persistence", !core.store.present() ? "off" : impl.flusher.paused() ? "stopped" : "running");
-    out.Add("ep_persistence_error",
-            impl.flusher.last_error().ok() ? std::string("none") : impl.flusher.last_error().ToString());
-    out.Add("ep_total_persisted", metric(Metric::kFlushedOperations));
-    out.Add("ep_flush_cycles", metric(Metric::kFlushCycles));
-    out.Add("ep_flush_bytes", metric(Metric::kFlushedBytes));
-    out.Add("ep_flush_errors", metric(Metric::kFlushErrors));
-    out.Add("ep_store_reopens", metric(Metric::kReopens));
-    out.Add("ep_merge_passes", metric(Metric::kMergePasses));
-    out.Add("ep_merged_operations", metric(Metric::kMergedOperations));
-    out.Add("ep_merge_errors", metric(Metric::kMergeErrors));
-    out.Add("ep_merge_backlog_bytes", core.unmerged_bytes.load(std::memory_order_relaxed));
-    out.Add("ep_bg_fetched", metric(Metric::kFetches));
-    out.Add("ep_bg_fetch_errors", metric(Metric::kFetchErrors));
-    out.Add("ep_bg_fetch_queue", impl.fetcher.pending());
-    out.Add("ep_num_value_ejects", metric(Metric::kEjections));
-    out.Add("ep_expired", metric(Metric::kExpired));
-    out.Add("ep_tmp_oom_errors", metric(Metric::kTmpOom));
-    out.Add("ep_warmup_state",
-            core.warm.load() || !core.store.present() ? "done"
-            : impl.warmer.damaged_vbuckets() > 0 && impl.warmer.warm_vbuckets() == vbucket_count()
-                ? "damaged"
-                : "loading");
-    out.Add("ep_onlineupdate", impl.coordinator.active());
-    out.Add("ep_digest", HexEncode(t.table.digest));
-    out.Add("ep_vb_total", vbucket_count());
-    out.Add("vb_active_num", t.active);
-    out.Add("vb_replica_num", t.replica);
-    out.Add("vb_pending_num", t.pending);
-    out.Add("vb_dead_num", t.dead);
-    return Status::Ok();
-  }
-  if (group == "memory") {
+    impl_->GeneralStats(sink);
+  } else if (group == "memory") {
     MemoryStats(core, Sum(core), out);
-    return Status::Ok();
-  }
-  if (group == "settings") {
-    out.Add("data_dir", core.options.data_dir);
-    out.Add("vbuckets", core.options.vbuckets);
-    out.Add("memory_quota", core.memory.quota());
-    out.Add("sync", SyncName(core.options.sync));
-    out.Add("sync_interval_ms", core.options.sync_interval_ms);
-    out.Add("flush_delay_ms", core.options.flush_delay_ms);
-    out.Add("item_size_max", core.options.max_item_size);
-    out.Add("checkpoint_items_max", core.options.checkpoint_items_max);
-    out.Add("checkpoint_age_max_ms", core.options.checkpoint_age_max_ms);
-    out.Add("update_bytes_max", core.options.update_bytes_max);
-    out.Add("update_age_max_s", core.options.update_age_max_s);
-    out.Add("update_on_restart", core.options.update_on_restart == OnRestart::kResume ? "resume" : "revert");
-    return Status::Ok();
-  }
-  if (group == "online_update") {
+  } else if (group == "settings") {
+    SettingStats(core, out);
+  } else if (group == "online_update") {
     UpdateStats(update_status(), core.metrics, out);
-    return Status::Ok();
-  }
-  if (group == "vbucket" || group == "checkpoint" || group == "hash") {
+  } else if (group == "warmup") {
+    impl_->WarmupStats(sink);
+  } else if (group == "timings") {
+    TimingStats(update_status(), core.metrics, out);
+  } else if (group == "kvstore") {
+    StoreStats(impl_->core.store, out);
+  } else if (group == "vbucket" || group == "checkpoint" || group == "hash") {
     return ForVbuckets(core, argument, [&](const VBucket& vb) {
       MutexLock lock(vb.mutex);
       if (!vb.exists()) return;
@@ -284,42 +332,10 @@ Status Engine::Stats(std::string_view group, std::string_view argument, const St
       if (group == "checkpoint") CheckpointStats(vb, out);
       if (group == "hash") HashStats(vb, out);
     });
+  } else {
+    return Status(Code::kNotFound, "there is no such group of statistics");
   }
-  if (group == "warmup") {
-    out.Add("ep_warmup_state", core.warm.load() ? "done" : "loading");
-    out.Add("ep_warmup_vbuckets_warm", core.warm.load() ? vbucket_count() : impl.warmer.warm_vbuckets());
-    out.Add("ep_warmup_vbuckets_damaged", impl.warmer.damaged_vbuckets());
-    out.Add("ep_warmup_items", impl.warmer.loaded_items());
-    out.Add("ep_warmup_time_us", impl.warmer.duration_ns() / 1000);
-    out.Add("ep_warmup_log_replayed", impl.recovered ? impl.recovered->replayed : 0);
-    out.Add("ep_last_shutdown_clean", !impl.recovered || impl.recovered->clean || impl.recovered->fresh);
-    return Status::Ok();
-  }
-  if (group == "timings") {
-    out.Add("online_update_reverted_keys", metric(Metric::kRevertedKeys));
-    const UpdateStatus s = update_status();
-    for (const UpdateOutcome& h : s.history) {
-      if (!h.committed) {
-        out.Add("online_update_revert", (h.finished_ns - h.decided_ns) / 1000);
-        break;
-      }
-    }
-    return Status::Ok();
-  }
-  if (group == "kvstore") {
-    if (!core.store.present()) return Status::Ok();
-    const storage::StoreStats s = StoreGate::Access(impl_->core.store)->stats();
-    out.Add("log_bytes", s.log_bytes);
-    out.Add("data_bytes", s.data_bytes);
-    out.Add("wal_bytes", s.wal_bytes);
-    out.Add("memtable_bytes", s.memtable_bytes);
-    out.Add("cache_bytes", s.cache_bytes);
-    out.Add("data_keys", s.data_keys);
-    out.Add("syncs", s.syncs);
-    out.Add("log_writes", s.log_writes);
-    return Status::Ok();
-  }
-  return Status(Code::kNotFound, "there is no such group of statistics");
+  return Status::Ok();
 }
 
 void Engine::ResetStats() { impl_->core.metrics.Reset(); }

@@ -144,7 +144,7 @@ Result<bool> Flusher::RunCycle(bool sync) {
     return Fail(Status(Code::kAmbiguous, "another write to the store failed"), vbuckets, cycle);
   }
   Status status = WriteAll(vbuckets);
-  const bool wrote = !gathered_.empty() || !unsynced_.empty();
+  const bool wrote = !gathered_.empty() || (sync_wanted && !unsynced_.empty());
   if (status.ok() && core_.store.present()) {
     if (!gathered_.empty()) {
       status = WriteGathered(sync_wanted);
@@ -285,9 +285,10 @@ Status Flusher::Fail(Status status, const std::vector<Vbid>& vbuckets, uint64_t 
   if (in_doubt) {
     core_.metrics.Add(Metric::kReopens);
     cycle_ambiguous_.store(cycle, std::memory_order_release);
-    const Status reopened = core_.store.Reopen();
-    if (!reopened.ok()) CAIRN_LOG(kError, "cannot reopen the store: {}", reopened.ToString());
   }
+  // A full disk stops the store as well; reopening changes nothing until there is space.
+  const Status reopened = core_.store.Reopen();
+  if (!reopened.ok()) CAIRN_LOG(kError, "cannot reopen the store: {}", reopened.ToString());
   {
     MutexLock lock(mutex_);
     queue_.insert(queue_.end(), again.begin(), again.end());

@@ -65,7 +65,8 @@ void Merger::Run() {
         CAIRN_LOG(kError, "cannot merge: {}", merged.status().ToString());
         core_.metrics.Add(Metric::kMergeErrors);
         core_.unmerged_bytes.fetch_add(1, std::memory_order_relaxed);  // there is still something to do
-        if (merged.code() == Code::kAmbiguous || merged.code() == Code::kIoError)
+        if (merged.code() == Code::kAmbiguous || merged.code() == Code::kIoError ||
+            merged.code() == Code::kNoSpace)
           core_.report_store_failure();
         MutexLock lock(mutex_);
         if (!stopping_) wake_.WaitFor(mutex_, std::chrono::seconds(1));

@@ -116,8 +116,10 @@ bool Pager::Expire(int64_t now_ns) {
 }
 
 bool Pager::SweepFlushed() {
-  if (sweep_vbucket_ == 0) {
+  if (!sweeping_) {
     if (!sweep_.exchange(false, std::memory_order_acq_rel)) return false;
+    sweeping_ = true;
+    sweep_vbucket_ = 0;
     sweep_left_ = false;
   }
   VBucket& vb = *core_.vbuckets[sweep_vbucket_];
@@ -137,7 +139,7 @@ bool Pager::SweepFlushed() {
   core_.Finish(vb, fx);
   if (more) return true;
   if (++sweep_vbucket_ < core_.vbuckets.size()) return true;
-  sweep_vbucket_ = 0;
+  sweeping_ = false;
   if (sweep_left_) sweep_.store(true, std::memory_order_release);
   return !sweep_left_;
 }

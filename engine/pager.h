@@ -53,6 +53,7 @@ class Pager {
   hashtable::VisitCursor expire_cursor_;
   hashtable::VisitCursor eject_cursor_;
   hashtable::VisitCursor preimage_cursor_;
+  bool sweeping_ = false;  // a walk is under way
   uint32_t sweep_vbucket_ = 0;
   bool sweep_left_ = false;
   int64_t next_tick_ns_ = 0;

@@ -16,6 +16,16 @@ constexpr size_t kLocksPerStep = 64;
 constexpr size_t kReclaimPerStep = 4096;
 constexpr int64_t kSecond = 1'000'000'000;
 constexpr int64_t kDurableDeadlineNs = 30 * kSecond;
+constexpr size_t kNameSizeMax = 64;
+
+/// ^[A-Za-z0-9._-]{0,64}$
+bool IsName(std::string_view name) {
+  const auto allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '_' || c == '-';
+  };
+  return name.size() <= kNameSizeMax && std::all_of(name.begin(), name.end(), allowed);
+}
 
 }  // namespace
 
@@ -162,7 +172,10 @@ bool UpdateCoordinator::Admit(Job& job) {
     const bool named = !wanted.is_none();
     if (job.action == Action::kStart) {
       repeated = open && named && wanted == current_.id;
-      if (open && !repeated) {
+      if (!repeated && !IsName(job.request.name)) {
+        refusal = Status(Code::kInvalidArgument,
+                         "a name has at most 64 letters, digits, dots, underscores and dashes");
+      } else if (open && !repeated) {
         refusal = Status(Code::kNotSupported, "an online update is open: complete or revert it first");
       }
     } else if (!open) {
@@ -378,7 +391,7 @@ bool UpdateCoordinator::Decide(Job& job) {
   CAIRN_CRASH_POINT("update.before_decision");
   const Status written = WriteMeta(batch);
   CAIRN_CRASH_POINT("update.after_decision");
-  if (written == Code::kAmbiguous || written == Code::kIoError) {
+  if (written == Code::kAmbiguous || written == Code::kIoError || written == Code::kNoSpace) {
     // It may be on disk. Only the same decision may follow; it is tried again until the deadline.
     {
       MutexLock lock(mutex_);
