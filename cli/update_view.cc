@@ -46,7 +46,9 @@ PastUpdate ParsePast(const Fields& fields) {
   past.outcome = Text(fields, "outcome");
   past.started_s = Number(fields, "started");
   past.decided_s = Number(fields, "decided");
+  // After a restart the server no longer knows, and says 0.
   past.duration_us = ParseU64(Text(fields, "duration_us"));
+  if (past.duration_us == 0u) past.duration_us.reset();
   past.added = Number(fields, "added");
   past.updated = Number(fields, "updated");
   past.deleted = Number(fields, "deleted");
