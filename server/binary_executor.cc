@@ -100,7 +100,7 @@ Outcome BinaryExecutor::Execute(size_t index) {
   Outcome outcome = Outcome::kDone;
   switch (op) {
     case KeyOp::kGet:
-      outcome = Get(request, key);
+      outcome = Get(request, index);
       break;
     case KeyOp::kGetAndTouch:
       outcome = GetAndTouch(request, key);
@@ -205,8 +205,9 @@ void BinaryExecutor::AppendHit(const Request& request, const ItemRef& item) {
   out_.AppendValue(item);
 }
 
-Outcome BinaryExecutor::Get(const Request& request, const engine::OpKey& key) {
-  const engine::GetResult result = engine_.Get(key, waiter_);
+Outcome BinaryExecutor::Get(const Request& request, size_t index) {
+  const engine::GetResult& result = LookUp(
+      index, [this](size_t i) { return KeyOpOf(service_.binary_requests[i].header.opcode) == KeyOp::kGet; });
   if (result.code == Code::kWouldBlock) return Park();
   stats_.Add(Counter::kCmdGet);
   return AnswerGet(request, result);

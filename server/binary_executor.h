@@ -23,7 +23,7 @@ class BinaryExecutor : public ExecutorBase {
  private:
   using Request = proto::BinaryRequest;
 
-  Outcome Get(const Request& request, const engine::OpKey& key);
+  Outcome Get(const Request& request, size_t index);
   Outcome GetAndTouch(const Request& request, const engine::OpKey& key);
   Outcome AnswerGet(const Request& request, const engine::GetResult& result);
   Outcome Touch(const Request& request, const engine::OpKey& key);

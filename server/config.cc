@@ -346,7 +346,7 @@ ParsedConfig ParseConfig(std::span<const std::string> args) {
   CLI::App app(kDescription, "cairnd");
   app.footer(kFooter);
   app.get_formatter()->column_width(36);
-  app.option_defaults()->configurable();
+  app.option_defaults()->configurable()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   DeclareNetwork(app, config, extras);
   DeclareMemory(app, config, extras);
   DeclareData(app, config, extras);

@@ -2,6 +2,7 @@
 // What the text and the binary executor have in common: their surroundings, and timing. An executor lives
 // on the stack for one batch of one session.
 
+#include <algorithm>
 #include <string_view>
 
 #include "server/session.h"
@@ -18,6 +19,15 @@ class ExecutorBase {
         out_(out),
         waiter_(waiter),
         lap_(service.stats.tick_clock().Now()) {}
+  ~ExecutorBase() { ForgetRun(); }
+  ExecutorBase(const ExecutorBase&) = delete;
+  ExecutorBase& operator=(const ExecutorBase&) = delete;
+
+  /// A window of `count` requests has been parsed and will be executed in order.
+  void BeginWindow(size_t count) {
+    ForgetRun();
+    window_count_ = count;
+  }
 
   /// The time since the last call, or since construction, went into one operation of that class.
   void Lap(OpClass op) {
@@ -41,6 +51,34 @@ class ExecutorBase {
     return Outcome::kParked;
   }
 
+  /// The outcome of the read at `index` of the window. The reads that directly follow it (`is_read(i)`) are
+  /// done with it, so that their values are on the way to the cache while the first ones are answered.
+  template <class IsRead>
+  engine::GetResult& LookUp(size_t index, IsRead&& is_read) {
+    if (index < run_end_) return service_.results[index - run_begin_];
+    ForgetRun();
+    run_begin_ = run_end_ = index;
+    bool more = true;
+    while (more) {
+      engine::GetResult& result = service_.results[run_end_ - run_begin_];
+      result = engine_.Get(service_.keys[run_end_], waiter_);
+      if (result.code == Code::kOk) PrefetchValue(*result.item);
+      const bool answered = result.code == Code::kOk || result.code == Code::kNotFound;
+      more = ++run_end_ < window_count_ && answered && is_read(run_end_);
+    }
+    return service_.results[index - run_begin_];
+  }
+
+  /// Brings the beginning of the value into the cache.
+  static void PrefetchValue(const Item& item) {
+    constexpr size_t kLine = 64;
+    constexpr size_t kBytesMax = 4 * kLine;
+    const std::string_view value = item.value();
+    const size_t bytes = std::min(value.size(), kBytesMax);
+    for (size_t at = 0; at < bytes; at += kLine) __builtin_prefetch(value.data() + at);
+    if (bytes > 0) __builtin_prefetch(value.data() + bytes - 1);
+  }
+
   /// Runs an engine command that answers through a callback: `start(call)` the first time; afterwards only
   /// looks whether it is done. Returns null while it is not.
   template <class Start>
@@ -60,7 +98,16 @@ class ExecutorBase {
   const engine::WaiterRef& waiter_;
 
  private:
+  // Lets go of items whose answers were not made, because an earlier request was parked.
+  void ForgetRun() {
+    for (size_t i = run_begin_; i < run_end_; ++i) service_.results[i - run_begin_].item.Reset();
+    run_begin_ = run_end_ = 0;
+  }
+
   uint64_t lap_;
+  size_t window_count_ = 0;
+  size_t run_begin_ = 0;  // requests of the window whose results are in service_.results
+  size_t run_end_ = 0;
 };
 
 /// flush_all's time → seconds from now; past and negative times are now. Same rule as an item's expiry.

@@ -42,6 +42,7 @@ Session::Progress Session::RunWindows(std::string_view in, size_t consumed, Exec
   while (true) {
     if (executor.output_full()) return {Outcome::kOutputFull, consumed, 0};
     const Window window = FillWindow(in, consumed, service_, executor);
+    executor.BeginWindow(window.count);
     executor.SkipLap();
     for (size_t i = 0; i < window.count; ++i) {
       const Outcome outcome = executor.Execute(i);

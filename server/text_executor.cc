@@ -91,7 +91,7 @@ Outcome TextExecutor::Execute(size_t index) {
   switch (request.command) {
     case TextCommand::kGet:
     case TextCommand::kGets:
-      outcome = Get(request, key);
+      outcome = request.rest.empty() ? GetOne(request, index) : GetMany(request);
       break;
     case TextCommand::kGat:
     case TextCommand::kGats:
@@ -188,17 +188,17 @@ void TextExecutor::AppendHit(const Request& request, const ItemRef& item) {
   buffer.Append("\r\n");
 }
 
-Outcome TextExecutor::Get(const Request& request, const engine::OpKey& key) {
-  return request.rest.empty() ? GetOne(request, key) : GetMany(request);
-}
-
-Outcome TextExecutor::GetOne(const Request& request, const engine::OpKey& key) {
-  const engine::GetResult result = engine_.Get(key, waiter_);
+Outcome TextExecutor::GetOne(const Request& request, size_t index) {
+  engine::GetResult& result = LookUp(index, [this](size_t i) {
+    const Request& next = service_.text_requests[i];
+    return (next.command == TextCommand::kGet || next.command == TextCommand::kGets) && next.rest.empty();
+  });
   if (result.code == Code::kWouldBlock) return Park();
   stats_.Add(Counter::kCmdGet);
   if (result.code == Code::kOk) {
     stats_.Add(Counter::kGetHits);
     AppendHit(request, result.item);
+    result.item.Reset();
   } else if (result.code == Code::kNotFound) {
     stats_.Add(Counter::kGetMisses);
   } else {
@@ -222,6 +222,9 @@ Outcome TextExecutor::GetMany(const Request& request) {
     const std::span<engine::GetResult> results(service_.results.data(), count);
     engine_.GetMany({service_.keys.data(), count}, results, waiter_);
     Code stopped = Code::kOk;
+    for (const engine::GetResult& result : results) {
+      if (result.code == Code::kOk) PrefetchValue(*result.item);
+    }
     for (engine::GetResult& result : results) {
       if (stopped == Code::kOk && result.code != Code::kOk && result.code != Code::kNotFound) {
         stopped = result.code;

@@ -23,8 +23,7 @@ class TextExecutor : public ExecutorBase {
  private:
   using Request = proto::TextRequest;
 
-  Outcome Get(const Request& request, const engine::OpKey& key);
-  Outcome GetOne(const Request& request, const engine::OpKey& key);
+  Outcome GetOne(const Request& request, size_t index);
   Outcome GetMany(const Request& request);
   Outcome GetAndTouch(const Request& request);
   Outcome Store(const Request& request, const engine::OpKey& key);

@@ -15,7 +15,7 @@ import tempfile
 import time
 import unittest
 
-BINARY = os.environ.get("CAIRND", "")
+BINARY = os.path.abspath(os.environ.get("CAIRND", ""))
 READ_TIMEOUT_S = 20
 
 
