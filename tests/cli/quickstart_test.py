@@ -51,7 +51,8 @@ class QuickstartTest(unittest.TestCase):
     def test_a_value_that_did_not_come_back_is_found_and_nothing_stays_behind(self):
         tampering = self.bin / "cairnctl"
         tampering.unlink()
-        tampering.write_text(TAMPERING.format(cairnctl=os.path.abspath(os.environ["CAIRNCTL"])), encoding="utf-8")
+        script = TAMPERING.format(cairnctl=os.path.abspath(os.environ["CAIRNCTL"]))
+        tampering.write_text(script, encoding="utf-8")
         tampering.chmod(0o755)
         done = self.quickstart()
         self.assertNotEqual(done.returncode, 0)
