@@ -135,15 +135,19 @@ class TestEngine {
   enum class Step { kStart, kComplete, kRevert };
   /// Runs the step to its answer, or until nothing happens any more (TIMEOUT).
   Status Update(Step step, const UpdateRequest& request = {}) {
-    std::optional<Status> answer;
-    Submit(step, request, &answer);
-    for (int i = 0; i < 20'000 && !answer; ++i) {
+    // Shared: an answer that comes after we have given up must still have somewhere to go.
+    auto answer = std::make_shared<std::optional<Status>>();
+    Submit(step, request, [answer](const Result<UpdateStatus>& r) { *answer = r.status(); });
+    for (int i = 0; i < 50'000 && !*answer; ++i) {
       if (!engine_->RunBackground()) clock_->Advance(1'000'000);
     }
-    return answer ? *answer : Status(Code::kTimeout, "no answer");
+    return *answer ? **answer : Status(Code::kTimeout, "no answer");
   }
+  /// `answer` must outlive the engine or the answer.
   void Submit(Step step, const UpdateRequest& request, std::optional<Status>* answer) {
-    auto done = [answer](Result<UpdateStatus> r) { *answer = r.ok() ? Status::Ok() : r.status(); };
+    Submit(step, request, [answer](const Result<UpdateStatus>& r) { *answer = r.status(); });
+  }
+  void Submit(Step step, const UpdateRequest& request, const Engine::UpdateDone& done) {
     switch (step) {
       case Step::kStart:
         engine_->StartUpdate(request, done);
