@@ -59,13 +59,17 @@ class Probe:
         self._command = arguments(setup, server, options)
         self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
+    def abandon(self):
+        """Ends it without a report."""
+        self._process.kill()
+        self._process.communicate()
+
     def stop(self):
         """The report of the time between."""
         self._process.send_signal(signal.SIGINT)
         try:
             out, err = self._process.communicate(timeout=30)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
+            self.abandon()
             raise BenchError("a probe does not end") from None
         return parse(self._command, out, self._process.returncode, err)

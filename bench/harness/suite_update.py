@@ -26,10 +26,12 @@ class Phases:
         began = time.monotonic()
         try:
             result = action()
-        finally:
-            seconds = time.monotonic() - began
-            time.sleep(QUIET_SECONDS)
-            seen = probe.stop()
+        except BaseException:
+            probe.abandon()
+            raise
+        seconds = time.monotonic() - began
+        time.sleep(QUIET_SECONDS)
+        seen = probe.stop()
         if isinstance(result, float):
             seconds = result
         cpu_us = result["server"]["cpu_us_per_key"] if isinstance(result, dict) else None

@@ -198,10 +198,11 @@ void Runner::Loop() {
   for (;;) {
     const int64_t now = clock_.SteadyNs();
     if (!stopping_ && (now >= end_ns_ || now >= give_up_ns_)) Stop(now);
+    // Before the question whether anything is left: this is where an open loop finds that nothing is.
+    StartDueBatches(now);
     if (live_ == 0) return;
     if (busy_ == 0 && (stopping_ || exhausted_)) return;
     if (stopping_ && now >= drain_end_ns_) return;
-    StartDueBatches(now);
     HandleEvents(WaitLimitNs(now));
   }
 }

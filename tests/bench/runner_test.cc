@@ -221,6 +221,18 @@ TEST_F(RunnerTest, OpenLoopKeepsItsRateAndChargesAStallToEveryOperation) {
   EXPECT_GT(outcome.latency.Percentile(80), 100'000'000U);
 }
 
+TEST_F(RunnerTest, OpenLoopEndsWhenAllIsDoneAndNothingIsOnTheWay) {
+  options_.set_ratio = 1;
+  options_.order = Order::kOnce;
+  options_.ops = 21;
+  options_.rate = 100;  // every answer is there long before the next request is due
+  const int64_t before = clock_.SteadyNs();
+  const Outcome outcome = RunIt();
+  EXPECT_TRUE(outcome.complete);
+  EXPECT_EQ(outcome.counters.stored, 21U);
+  EXPECT_LT(clock_.SteadyNs() - before, 5'000'000'000);
+}
+
 TEST_F(RunnerTest, OpenLoopSaysWhatItCouldNotSend) {
   Load(0);
   server_.Stall(true);
