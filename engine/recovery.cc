@@ -101,11 +101,14 @@ Fate FateOf(Core& core, const RecoveredState& state) {
   return Fate::kKeep;
 }
 
-void EndWindows(Core& core, bool commit) {
+/// Ends every window; the update `revert` (if any) is taken back. A window of another id belongs to a START
+/// behind that decision which was never answered, so nothing of it may be taken back.
+void EndWindows(Core& core, const std::optional<UpdateId>& revert) {
   for (const auto& vb : core.vbuckets) {
     Effects fx;
     MutexLock lock(vb->mutex);
     if (!vb->exists() || !vb->window()) continue;
+    const bool commit = !revert || vb->window()->id != *revert;
     vb->EndWindow(commit, core.clock->WallNs(), core.Now(), fx);
     while (!vb->RevertSome(4096, fx)) {
     }
@@ -146,7 +149,7 @@ Result<RecoveredState> Recover(Core& core, Random& random) {
     state.revert_at_once = core.options.update_on_restart == OnRestart::kRevert;
     return state;
   }
-  EndWindows(core, fate == Fate::kCommit);
+  EndWindows(core, fate == Fate::kRevert ? std::optional<UpdateId>(state.update->id) : std::nullopt);
   state.close_update = true;
   return state;
 }

@@ -16,7 +16,7 @@
 namespace cairn::engine {
 
 /// Hands every call on to a store that outlives the engine, so that a "crash" can keep what is on disk.
-class SharedStore final : public storage::KvStore {
+class SharedStore : public storage::KvStore {
  public:
   explicit SharedStore(storage::KvStore* store) : store_(store) {}
   Status WriteLog(const storage::LogBatch& batch, bool sync) override { return store_->WriteLog(batch, sync); }

@@ -4,9 +4,11 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +23,23 @@ namespace cairn::engine {
 
 inline constexpr int64_t kSecondNs = 1'000'000'000;
 
+/// Lets a test refuse chosen writes of the log before they reach the store.
+class InterceptedStore final : public SharedStore {
+ public:
+  explicit InterceptedStore(storage::KvStore* store) : SharedStore(store) {}
+  Status WriteLog(const storage::LogBatch& batch, bool sync) override {
+    if (refuse) CAIRN_RETURN_IF_ERROR(refuse(batch));
+    return SharedStore::WriteLog(batch, sync);
+  }
+  std::function<Status(const storage::LogBatch&)> refuse;
+};
+
+/// For gtest: a key's state in one short line.
+inline void PrintTo(const Version& version, std::ostream* out) {
+  *out << version.value.substr(0, 16) << '(' << version.value.size() << " B) flags " << version.flags
+       << " expiry " << version.expiry << " cas " << version.cas;
+}
+
 class EngineStoreTest : public ::testing::Test {
  protected:
   using Step = TestEngine::Step;
@@ -31,7 +50,7 @@ class EngineStoreTest : public ::testing::Test {
 
   void Open(const EngineOptions& options = SmallOptions()) {
     options_ = options;
-    engine_.emplace(&store_, &clock_, options);
+    engine_.emplace(&gate_, &clock_, options);
     engine_->Open();
   }
   /// The process is gone; the store keeps the least that was promised.
@@ -99,6 +118,15 @@ class EngineStoreTest : public ::testing::Test {
     }
     return view;
   }
+  /// From the first write of `meta_name` on nothing reaches the disk any more: a crash then finds what it
+  /// would find just before that write.
+  void StopDiskBefore(std::string_view meta_name) {
+    gate_.refuse = [name = std::string(meta_name), dead = false](const storage::LogBatch& batch) mutable {
+      for (const auto& put : batch.meta_puts) dead = dead || put.first == name;
+      return dead ? Status(Code::kNoSpace, "the disk has stopped") : Status::Ok();
+    };
+  }
+
   /// The data family as it is.
   Data DataNow() {
     Data data;
@@ -119,6 +147,7 @@ class EngineStoreTest : public ::testing::Test {
   }
 
   storage::MemoryStore store_{7};
+  InterceptedStore gate_{&store_};
   ManualClock clock_;
   EngineOptions options_;
   std::optional<TestEngine> engine_;
