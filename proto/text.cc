@@ -182,7 +182,7 @@ ParseOutcome Verbosity(const Line& line, TextRequest* request, const Limits&) {
   return Done(line);
 }
 
-/// version, quit, stats, shutdown: whatever follows is the argument.
+/// version, quit, stats, shutdown, lru_crawler: whatever follows is the argument.
 ParseOutcome Plain(const Line& line, TextRequest* request, const Limits&) {
   request->noreply = false;
   request->argument = Trim(Trim(line.text).substr(line.tokens[0].size()));
@@ -225,7 +225,7 @@ struct Command {
 
 constexpr size_t kAnyArgs = std::numeric_limits<size_t>::max();
 
-constexpr std::array<Command, 21> kCommands = {{
+constexpr std::array<Command, 22> kCommands = {{
     {"get", TextCommand::kGet, 1, kAnyArgs, nullptr},
     {"gets", TextCommand::kGets, 1, kAnyArgs, nullptr},
     {"gat", TextCommand::kGat, 1, kAnyArgs, nullptr},
@@ -246,6 +246,7 @@ constexpr std::array<Command, 21> kCommands = {{
     {"stats", TextCommand::kStats, 0, kAnyArgs, Plain},
     {"quit", TextCommand::kQuit, 0, kAnyArgs, Plain},
     {"shutdown", TextCommand::kShutdown, 0, kAnyArgs, Plain},
+    {"lru_crawler", TextCommand::kLruCrawler, 1, kAnyArgs, Plain},
     {"online_update", TextCommand::kOnlineUpdate, 1, 2, OnlineUpdate},
 }};
 

@@ -36,6 +36,7 @@ enum class TextCommand : uint8_t {
   kStats,
   kQuit,
   kShutdown,
+  kLruCrawler,
   kOnlineUpdate,
 };
 /// "get"
@@ -57,8 +58,9 @@ struct TextRequest {
   std::string_view key;    // the (first) key
   std::string_view rest;   // retrieval: the keys after the first, for TextKeys
   std::string_view value;  // storage: the data block
-  /// stats: everything after the word ("", "items", "detail on"). online_update: the name (start) or the
-  /// update id in hexadecimal (complete, revert), empty when not given. shutdown: its mode.
+  /// stats: everything after the word ("", "items", "detail on"). lru_crawler: the same. online_update: the
+  /// name (start) or the update id in hexadecimal (complete, revert), empty when not given. shutdown: its
+  /// mode.
   std::string_view argument;
   /// kInvalid, kTooLarge, kClose: the whole line to answer, "\r\n" included; empty: answer nothing (the
   /// client said noreply and memcached keeps silent there too, or there is nobody to answer).

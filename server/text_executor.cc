@@ -1,6 +1,8 @@
 #include "server/text_executor.h"
 
 #include <span>
+#include <string>
+#include <utility>
 
 #include "base/log.h"
 #include "server/config.h"
@@ -54,6 +56,34 @@ engine::StoreMode ModeOf(TextCommand command) {
     default:
       return engine::StoreMode::kSet;
   }
+}
+
+// "key=a%20b exp=-1 la=0 cas=7 fetch=no cls=1 size=60", as memcached's crawler prints it.
+void AppendMetadumpLine(const Item& item, proto::OutBuffer& out) {
+  constexpr std::string_view kHex = "0123456789ABCDEF";
+  out.Append("key=");
+  for (const char c : item.key()) {
+    const auto byte = static_cast<uint8_t>(c);
+    const bool plain = (byte >= '0' && byte <= '9') || (byte >= 'a' && byte <= 'z') ||
+                       (byte >= 'A' && byte <= 'Z') || c == '-' || c == '.' || c == '_' || c == '~';
+    if (plain) {
+      out.Append(c);
+    } else {
+      const char escaped[] = {'%', kHex[byte >> 4], kHex[byte & 15]};
+      out.Append({escaped, sizeof(escaped)});
+    }
+  }
+  out.Append(" exp=");
+  if (item.expiry() == 0) {
+    out.Append("-1");
+  } else {
+    out.AppendUint(item.expiry());
+  }
+  out.Append(" la=0 cas=");
+  out.AppendUint(item.cas().get());
+  out.Append(" fetch=no cls=1 size=");
+  out.AppendUint(sizeof(Item) + item.key().size() + item.value_size());
+  out.Append("\n");
 }
 
 }  // namespace
@@ -134,6 +164,9 @@ Outcome TextExecutor::Execute(size_t index) {
       break;
     case TextCommand::kShutdown:
       out_.buffer().Append("ERROR: shutdown not enabled\r\n");
+      break;
+    case TextCommand::kLruCrawler:
+      outcome = LruCrawler(request);
       break;
     case TextCommand::kOnlineUpdate:
       outcome = OnlineUpdate(request);
@@ -395,6 +428,36 @@ Outcome TextExecutor::Stats(const Request& request) {
       buffer.Append(line::kError);
       break;
   }
+  return Outcome::kDone;
+}
+
+// "lru_crawler metadump all", from which memcached's tools learn the keys. There is no LRU to crawl; the
+// command's other forms do not exist here.
+Outcome TextExecutor::LruCrawler(const Request& request) {
+  constexpr size_t kPageItems = 500;
+  proto::OutBuffer& buffer = out_.buffer();
+  if (request.argument != "metadump all") {
+    buffer.Append(line::kError);
+    return Outcome::kDone;
+  }
+  bool begun = unfinished_.dump_position.has_value();
+  std::string position = std::move(unfinished_.dump_position).value_or(std::string());
+  unfinished_.dump_position.reset();
+  do {
+    const Result<engine::Engine::DumpPage> page = engine_.DumpItems(position, kPageItems);
+    if (!page.ok()) {
+      buffer.Append(begun ? "SERVER_ERROR temporary failure\r\n" : "BUSY not all keys are known yet\r\n");
+      return Outcome::kDone;
+    }
+    for (const ItemRef& item : page->items) AppendMetadumpLine(*item, buffer);
+    begun = true;
+    position = page->position;
+    if (output_full() && !position.empty()) {
+      unfinished_.dump_position = std::move(position);
+      return Outcome::kOutputFull;
+    }
+  } while (!position.empty());
+  buffer.Append(line::kEnd);
   return Outcome::kDone;
 }
 

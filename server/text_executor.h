@@ -33,6 +33,7 @@ class TextExecutor : public ExecutorBase {
   Outcome FlushAll(const Request& request);
   Outcome Stats(const Request& request);
   Outcome Verbosity(const Request& request);
+  Outcome LruCrawler(const Request& request);
   Outcome OnlineUpdate(const Request& request);
 
   /// The VALUE line of a hit.

@@ -86,7 +86,11 @@ class Client:
     def __init__(self, address, family=socket.AF_INET):
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         self.socket.settimeout(READ_TIMEOUT_S)
-        self.socket.connect(address)
+        try:
+            self.socket.connect(address)
+        except OSError:
+            self.socket.close()
+            raise
         if family == socket.AF_INET:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""

@@ -231,7 +231,7 @@ class Protocol(unittest.TestCase):
     def test_memcached_tool(self):
         client = self.connect()
         client.ask(b"set tool 0 0 1\r\n1\r\n")
-        for command in ("stats", "settings", "display", "sizes"):
+        for command in ("stats", "settings", "display", "sizes", "dump"):
             with self.subTest(command=command):
                 run = subprocess.run(
                     ["/usr/share/memcached/scripts/memcached-tool", f"127.0.0.1:{self.server.port}", command],
@@ -239,6 +239,8 @@ class Protocol(unittest.TestCase):
                 self.assertEqual(run.returncode, 0, run.stderr)
                 if command in ("stats", "settings"):
                     self.assertIn("evictions", run.stdout)
+                if command == "dump":
+                    self.assertIn("add tool 0", run.stdout)
 
 
 class UnixSocket(DirectoryCase):

@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 
+#include <set>
 #include <vector>
 
 #include "base/key.h"
@@ -281,6 +282,34 @@ TEST_F(BinarySession, Checkpoints) {
   EXPECT_GT(One(request).value, first);
   request.vbucket = 999;
   EXPECT_EQ(One(request).status, BinaryStatus::kNotMyVbucket);
+}
+
+TEST_F(BinarySession, GetKeysListsAllKeysInPages) {
+  std::set<std::string> expected;
+  for (int i = 0; i < 2500; ++i) {
+    const std::string key = "key" + std::to_string(i);
+    expected.insert(key);
+    Ask(Encode(Store(Opcode::kSetQ, key, "v")));
+  }
+  std::set<std::string> listed;
+  Request request = Plain(Opcode::kGetKeys);
+  int pages = 0;
+  do {
+    const Answer page = One(request);
+    ASSERT_EQ(page.status, BinaryStatus::kOk);
+    for (std::string_view rest = page.value; !rest.empty();) {
+      const size_t size = static_cast<uint8_t>(rest[1]);
+      EXPECT_EQ(rest.substr(2, 4), U32(0));
+      EXPECT_TRUE(listed.insert(std::string(rest.substr(6, size))).second) << "a key is listed once";
+      rest.remove_prefix(6 + size);
+    }
+    request.key = page.key;
+    ++pages;
+  } while (!request.key.empty());
+  EXPECT_EQ(listed, expected);
+  EXPECT_GE(pages, 3);
+  request.key = "no position";
+  EXPECT_EQ(One(request).status, BinaryStatus::kInvalid);
 }
 
 TEST_F(BinarySession, LargeValuesComeBackWhole) {

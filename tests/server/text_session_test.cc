@@ -1,5 +1,9 @@
 #include <gmock/gmock.h>
 
+#include <algorithm>
+#include <set>
+#include <sstream>
+
 #include "tests/server/session_harness.h"
 
 namespace cairn::server {
@@ -259,6 +263,24 @@ TEST_F(TextSession, NoStatisticIsGivenTwice) {
       EXPECT_TRUE(names.insert(name).second) << group << line;
     }
   }
+}
+
+TEST_F(TextSession, MetadumpListsTheKeysEscaped) {
+  EXPECT_EQ(Talk("lru_crawler metadump all\r\n"), "END\r\n");
+  Talk("set a/b 0 0 1\r\n1\r\nset c 0 2000000000 2\r\n22\r\n");
+  const std::string dump = Talk("lru_crawler metadump all\r\n");
+  EXPECT_THAT(dump, HasSubstr("key=a%2Fb exp=-1 la=0 cas="));
+  EXPECT_THAT(dump, HasSubstr("key=c exp=2000000000 la=0 cas="));
+  EXPECT_THAT(dump, ::testing::EndsWith("END\r\n"));
+  EXPECT_EQ(Talk("lru_crawler enable\r\n"), "ERROR\r\n");
+}
+
+TEST_F(TextSession, AMetadumpGoesOnBehindAFullOutput) {
+  for (int i = 0; i < 3000; ++i) Talk("set key" + std::to_string(i) + " 0 0 1 noreply\r\n1\r\n");
+  service_->output_bytes_max = 10'000;
+  const std::string dump = Talk("lru_crawler metadump all\r\nversion\r\n");
+  EXPECT_EQ(std::count(dump.begin(), dump.end(), '\n'), 3002);
+  EXPECT_THAT(dump, ::testing::EndsWith("END\r\nVERSION 1.6.18\r\n"));
 }
 
 TEST_F(TextSession, OnlineUpdateIsRevertedAndCompleted) {
