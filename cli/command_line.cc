@@ -260,7 +260,8 @@ ParsedCommandLine ParseCommandLine(std::span<const std::string> args,
   Options options;
   Raw raw;
   if (!server_from_environment.empty()) raw.server = server_from_environment;
-  Builder(app, options, raw).Build();
+  Builder builder(app, options, raw);  // its callbacks run while the arguments are read
+  builder.Build();
   ParsedCommandLine parsed;
   // CLI11 takes the arguments from the back, and speaks by exceptions; they end here.
   std::vector<std::string> reversed(args.rbegin(), args.rend());
