@@ -161,6 +161,11 @@ Status Merger::Collect(Vbid vbucket, Seqno merged, Seqno bound, const std::vecto
 Status Merger::WriteChanges() {
   if (changes_.empty()) return Status::Ok();
   CAIRN_CRASH_POINT("merger.before_data");
+  // Without syncs of its own the log may lose what data already has, and a vbucket would come back with some
+  // later operations and without earlier ones.
+  if (core_.options.sync == SyncPolicy::kNone) {
+    CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->SyncLog());
+  }
   CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteData(changes_));
   changes_.clear();
   changes_bytes_ = 0;
