@@ -41,7 +41,8 @@ void AddServer(const Overview& overview, FieldList* fields) {
     fields->emplace_back("up for", FormatDuration(static_cast<double>(*uptime)));
   }
   if (const auto connections = Number(general, "curr_connections")) {
-    fields->emplace_back("clients", FormatCount(*connections) + " connections");
+    fields->emplace_back("clients",
+                         FormatCount(*connections) + (*connections == 1 ? " connection" : " connections"));
   }
 }
 
@@ -56,7 +57,7 @@ void AddDisk(const Overview& overview, FieldList* fields) {
   const std::string error = Text(general, "ep_persistence_error", "none");
   if (error != "none") fields->emplace_back("disk error", error);
   std::string warmup = Text(overview.warmup, "ep_warmup_state", "unknown");
-  if (const auto items = Number(overview.warmup, "ep_warmup_items")) {
+  if (const auto items = Number(overview.warmup, "ep_warmup_items"); items && *items != 0) {
     warmup += ", " + FormatCount(*items) + " items";
     const uint64_t took_us = Number(overview.warmup, "ep_warmup_time_us").value_or(0);
     if (took_us != 0) warmup += " in " + FormatDuration(static_cast<double>(took_us) / 1e6);
