@@ -15,7 +15,8 @@ namespace {
 
 constexpr size_t kReadBytesMax = 256 * 1024;  // of one request's rest, per turn of the loop
 constexpr size_t kReadBytesMin = 16 * 1024;
-constexpr int kBatchesPerTurn = 4;  // of output_bytes_max each, before others get their turn
+constexpr size_t kJoinBytesMax = 8 * 1024;  // a begun request up to this size is joined in the loop's buffer
+constexpr int kBatchesPerTurn = 4;          // of output_bytes_max each, before others get their turn
 constexpr size_t kIovecs = 64;
 
 // With 10,000 idle clients this is what they cost.
@@ -57,32 +58,49 @@ void Connection::WriteCallback(evutil_socket_t, short, void* self) {
   static_cast<Connection*>(self)->OnWritable();
 }
 
+// The rest of a large request goes behind its beginning, into the connection's own buffer. Otherwise the
+// loop's buffer takes as much as there is, behind the few bytes of a begun request.
 void Connection::OnReadable() {
-  const bool own = !input_.empty();
-  char* into = loop_.read_buffer().data();
-  size_t room = loop_.read_buffer().size();
+  const size_t begun = input_.size();
+  const bool own = std::max(begun, input_wanted_) > kJoinBytesMax;
+  char* into = nullptr;
+  size_t room = 0;
   if (own) {
-    const size_t missing = input_wanted_ > input_.size() ? input_wanted_ - input_.size() : 0;
+    const size_t missing = input_wanted_ > begun ? input_wanted_ - begun : 0;
     room = std::clamp(missing, kReadBytesMin, kReadBytesMax);
     into = input_.Reserve(room);
+  } else {
+    into = loop_.read_buffer().data() + begun;
+    room = loop_.read_buffer().size() - begun;
   }
   const ssize_t got = recv(fd_.get(), into, room, 0);
   if (got > 0) {
     const auto bytes = static_cast<size_t>(got);
     loop_.service().stats.Add(Counter::kBytesRead, bytes);
     last_input_s_ = loop_.now_s();
-    if (own) input_.Commit(bytes);
-    if (!own) {
-      Execute({into, bytes}, false);
-    } else if (input_.size() >= input_wanted_) {
-      Execute(input_.view(), true);
-    }
+    TakeInput(into, bytes, own);
   } else if (got == 0) {
     ending_ = true;  // what it has sent is still answered: it may have closed its sending side only
   } else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
     return Close();
   }
   Settle();
+}
+
+void Connection::TakeInput(char* into, size_t bytes, bool own) {
+  const size_t total = input_.size() + bytes;
+  if (own) {
+    input_.Commit(bytes);
+  } else if (total < input_wanted_) {
+    input_.Append({into, bytes});
+  }
+  if (total < input_wanted_) return;
+  if (own) return Execute(input_.view(), true);
+  const std::string_view begun = input_.view();
+  char* const front = into - begun.size();
+  begun.copy(front, begun.size());
+  input_.Clear();
+  Execute({front, total}, false);
 }
 
 bool Connection::MayExecute() const {

@@ -64,6 +64,8 @@ class Connection {
   void OnReadable();
   void OnWritable();
 
+  /// `bytes` have arrived at `into`, in input_ (`own`) or in the loop's buffer with room for input_ before.
+  void TakeInput(char* into, size_t bytes, bool own);
   /// Executes `in`, which lies in the loop's buffer or is the front of input_, and keeps what is left.
   void Execute(std::string_view in, bool in_own_buffer);
   void KeepInput(std::string_view rest, bool in_own_buffer);

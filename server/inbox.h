@@ -65,8 +65,9 @@ class ConnectionWaiter final : public engine::Waiter {
   void Wake() override;
 
   // --- by the loop ---
-  /// The wake has arrived; the next one is sent again.
-  void Arrived() { under_way_.store(false, std::memory_order_release); }
+  /// The wake has arrived; the next one is sent again. Everything that was done before a wake that came too
+  /// early to be sent is visible after this: hence not a mere store.
+  void Arrived() { under_way_.exchange(false, std::memory_order_acq_rel); }
   /// The connection is gone: wakes lead nowhere.
   void Close() { closed_.store(true, std::memory_order_release); }
 

@@ -25,7 +25,7 @@
 namespace cairn::server {
 namespace {
 
-constexpr int64_t kDrainTimeoutMs = 30'000;
+constexpr int kDrainTimeoutMs = 30'000;
 // Descriptors that the store, the loops and the log may need beside the connections.
 constexpr uint32_t kDescriptorsReserved = 512;
 
@@ -89,6 +89,22 @@ bool ServeUntilSignal(const sigset_t& signals, const std::vector<std::string>& a
   }
 }
 
+// At most for kDrainTimeoutMs; SIGINT and SIGTERM end it at once.
+void LetClientsFinish(Server& server) {
+  constexpr int kPollMs = 20;
+  sigset_t at_once;
+  sigemptyset(&at_once);
+  sigaddset(&at_once, SIGINT);
+  sigaddset(&at_once, SIGTERM);
+  server.BeginDrain();
+  for (int waited_ms = 0; !server.drained(); waited_ms += kPollMs) {
+    const timespec poll{0, kPollMs * 1'000'000};
+    if (waited_ms < kDrainTimeoutMs && sigtimedwait(&at_once, nullptr, &poll) < 0) continue;
+    CAIRN_LOG(kWarn, "{} connections did not finish", server.stats().connections());
+    return;
+  }
+}
+
 Result<std::unique_ptr<engine::Engine>> OpenEngine(const engine::EngineOptions& options, Clock& clock) {
   engine::EngineDeps deps;
   deps.clock = &clock;
@@ -140,9 +156,7 @@ int Serve(Config config, const std::vector<std::string>& args) {
   }
   const std::unique_ptr<Server> server = std::move(started).value();
   AnnounceReady(*server, config.engine);
-  if (ServeUntilSignal(signals, args) && !server->Drain(kDrainTimeoutMs)) {
-    CAIRN_LOG(kWarn, "{} connections did not finish in time", server->stats().connections());
-  }
+  if (ServeUntilSignal(signals, args)) LetClientsFinish(*server);
   server->Stop();
   const Status saved = engine->Shutdown(true);
   if (!saved.ok()) return Fail("could not save everything: " + saved.ToString());

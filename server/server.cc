@@ -1,7 +1,6 @@
 #include "server/server.h"
 
-#include <chrono>
-#include <thread>
+#include <algorithm>
 
 #include "base/log.h"
 
@@ -87,15 +86,9 @@ void Server::Tell(LoopMessage::Kind kind, Loop& loop) {
   CAIRN_CHECK(loop.inbox()->Push(message));
 }
 
-bool Server::Drain(int64_t timeout_ms) {
-  constexpr int64_t kPollMs = 20;
+void Server::BeginDrain() {
   Tell(LoopMessage::Kind::kStopAccepting, *loops_.front());
   for (const std::unique_ptr<Loop>& loop : loops_) Tell(LoopMessage::Kind::kDrain, *loop);
-  for (int64_t waited = 0; stats_.connections() > 0; waited += kPollMs) {
-    if (waited >= timeout_ms) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(kPollMs));
-  }
-  return true;
 }
 
 void Server::Stop() {

@@ -35,9 +35,10 @@ class Server {
   ServerStats& stats() { return stats_; }
   const ServerOptions& options() const { return options_; }
 
-  /// Refuses new clients, closes each connection as soon as it is owed nothing, and waits until all are
-  /// gone or `timeout_ms` have passed. True when all are gone.
-  bool Drain(int64_t timeout_ms);
+  /// Refuses new clients, and closes each connection as soon as it is owed nothing.
+  void BeginDrain();
+  /// After BeginDrain: all are gone.
+  bool drained() const { return stats_.connections() == 0; }
   /// Closes everything and ends the loops. A second call does nothing.
   void Stop();
 

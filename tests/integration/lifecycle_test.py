@@ -136,6 +136,17 @@ class Ending(DirectoryCase):
             idle.close()
             busy.close()
 
+    def test_sigterm_ends_a_drain(self):
+        with Cairnd(memory_only=True) as server:
+            busy = server.connect()
+            busy.send(b"set a 0 0 6\r\nabc")
+            time.sleep(0.3)
+            server.process.send_signal(signal.SIGUSR1)
+            time.sleep(0.3)
+            self.assertIsNone(server.process.poll())
+            self.assertEqual(server.end(signal.SIGTERM, timeout_s=10), 0)
+            busy.close()
+
     def test_sync_always_answers_and_keeps(self):
         with Cairnd("--sync", "always", data_dir=self.data_dir()) as server, server.connect() as client:
             self.assertEqual(client.ask(b"set a 0 0 1\r\n1\r\n"), b"STORED\r\n")
