@@ -97,6 +97,10 @@ RocksOptions MakeRocksOptions(const RocksStoreOptions& options, std::shared_ptr<
   out.meta.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
 
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+  // In pieces: with one block per file a cache that does not hold all of them reads hundreds of kilobytes for
+  // one key.
+  table.index_type = rocksdb::BlockBasedTableOptions::kTwoLevelIndexSearch;
+  table.partition_filters = true;
   out.data = MakeFamily(options, kDataShare);
   out.data.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   out.data.compression = rocksdb::kLZ4Compression;
@@ -107,6 +111,8 @@ RocksOptions MakeRocksOptions(const RocksStoreOptions& options, std::shared_ptr<
 
   // The log is read in ranges; a filter would be dead weight. Larger blocks suit it.
   table.filter_policy.reset();
+  table.index_type = rocksdb::BlockBasedTableOptions::kBinarySearch;
+  table.partition_filters = false;
   table.block_size = size_t{16} << 10;
   out.log = MakeFamily(options, kLogShare);
   out.log.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
