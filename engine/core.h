@@ -46,6 +46,11 @@ enum class Metric : uint8_t {
   kCount
 };
 
+/// After these a store answers the same to every write until it is reopened (kv_store.h).
+inline bool NeedsReopen(Code code) {
+  return code == Code::kNoSpace || code == Code::kAmbiguous || code == Code::kIoError;
+}
+
 /// The store, which everybody may use at once but for a Reopen. Null store: memory only.
 class StoreGate {
  public:
@@ -67,11 +72,16 @@ class StoreGate {
   /// Waits until nobody is inside, and reopens.
   Status Reopen() {
     std::unique_lock<std::shared_mutex> lock(mutex_);
+    generation_.fetch_add(1, std::memory_order_relaxed);
     return store_->Reopen();
   }
+  /// Rises with each Reopen. Who needs several calls to see one opening of the store (data changes that were
+  /// not flushed do not survive it) compares it, inside an Access, with what it was at the beginning.
+  uint64_t generation() const { return generation_.load(std::memory_order_relaxed); }
 
  private:
   std::shared_mutex mutex_;
+  std::atomic<uint64_t> generation_{0};
   std::unique_ptr<storage::KvStore> store_;
 };
 

@@ -51,7 +51,9 @@ Code Flusher::Outcome(uint64_t ticket) const {
 void Flusher::Await(uint64_t ticket, const WaiterRef& waiter) {
   MutexLock lock(mutex_);
   waiters_.emplace_back(ticket, waiter);
-  hurry_ = std::max(hurry_, ticket);
+  // When the outcome came while the caller was on its way here, the next cycle wakes it.
+  const bool known = Outcome(ticket) != Code::kWouldBlock;
+  hurry_ = std::max(hurry_, known ? cycle_begun_.load(std::memory_order_relaxed) + 1 : ticket);
   wake_.NotifyOne();
 }
 
@@ -102,7 +104,8 @@ bool Flusher::WaitForWork() {
   int64_t work_since_ns = 0;
   while (!stopping_) {
     const int64_t now = core_.clock->SteadyNs();
-    const bool hurried = hurry_ > cycle_begun_.load(std::memory_order_relaxed) ||
+    // Not only of a cycle to come: the one that was hurried may have failed.
+    const bool hurried = hurry_ > cycle_durable_.load(std::memory_order_relaxed) ||
                          store_failed_.load(std::memory_order_relaxed);
     const bool work = !paused() && (!queue_.empty() || hurried || (unsynced_any_ && SyncDue(now)));
     if (work) {
@@ -137,7 +140,8 @@ Result<bool> Flusher::RunCycle(bool sync) {
     cycle = cycle_begun_.load(std::memory_order_relaxed) + 1;
     // From here on a new ticket belongs to the next cycle: what is done now may miss this one.
     cycle_begun_.store(cycle, std::memory_order_release);
-    sync_wanted = sync_wanted || hurry_ >= cycle || SyncDue(core_.clock->SteadyNs());
+    sync_wanted = sync_wanted || hurry_ > cycle_durable_.load(std::memory_order_relaxed) ||
+                  SyncDue(core_.clock->SteadyNs());
   }
   core_.metrics.Add(Metric::kFlushCycles);
   if (store_failed_.exchange(false, std::memory_order_relaxed) && core_.store.present()) {
@@ -263,14 +267,11 @@ void Flusher::MarkDurable(uint64_t cycle) {
 Status Flusher::Fail(Status status, const std::vector<Vbid>& vbuckets, uint64_t cycle) {
   core_.metrics.Add(Metric::kFlushErrors);
   CAIRN_LOG(kError, "cannot persist: {}", status.ToString());
-  // After a full disk nothing that was written is in doubt; after anything else only what was synced is sure.
-  const bool in_doubt = status.code() != Code::kNoSpace;
+  // What was synced is sure; all the rest is written again, which does no harm where it had arrived.
   std::vector<Vbid> again = vbuckets;
   for (const Written& written : gathered_) again.push_back(written.vbucket);
-  if (in_doubt) {
-    for (const auto& [vbucket, through] : unsynced_) again.push_back(Vbid(static_cast<uint16_t>(vbucket)));
-    unsynced_.clear();
-  }
+  for (const auto& [vbucket, through] : unsynced_) again.push_back(Vbid(static_cast<uint16_t>(vbucket)));
+  unsynced_.clear();
   batch_ = {};
   batch_bytes_ = 0;
   gathered_.clear();
@@ -282,13 +283,13 @@ Status Flusher::Fail(Status status, const std::vector<Vbid>& vbuckets, uint64_t 
     vb.RewindLog();
     vb.set_queued(true);
   }
-  if (in_doubt) {
+  if (NeedsReopen(status.code())) {
     core_.metrics.Add(Metric::kReopens);
-    cycle_ambiguous_.store(cycle, std::memory_order_release);
+    // A full disk loses nothing that was answered; after the other two, what is not durable is in doubt.
+    if (status.code() != Code::kNoSpace) cycle_ambiguous_.store(cycle, std::memory_order_release);
+    const Status reopened = core_.store.Reopen();
+    if (!reopened.ok()) CAIRN_LOG(kError, "cannot reopen the store: {}", reopened.ToString());
   }
-  // A full disk stops the store as well; reopening changes nothing until there is space.
-  const Status reopened = core_.store.Reopen();
-  if (!reopened.ok()) CAIRN_LOG(kError, "cannot reopen the store: {}", reopened.ToString());
   {
     MutexLock lock(mutex_);
     queue_.insert(queue_.end(), again.begin(), again.end());

@@ -81,6 +81,7 @@ void Merger::Run() {
 Result<bool> Merger::RunPass() {
   if (!core_.store.present()) return false;
   core_.unmerged_bytes.store(0, std::memory_order_relaxed);
+  const uint64_t generation = core_.store.generation();
   changes_.clear();
   cuts_.clear();
   changes_bytes_ = pass_bytes_ = 0;
@@ -110,9 +111,16 @@ Result<bool> Merger::RunPass() {
   if (cuts_.empty()) return false;
   CAIRN_RETURN_IF_ERROR(WriteChanges());
   CAIRN_CRASH_POINT("merger.before_flush");
-  CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->FlushData());
+  {
+    StoreGate::Access store(core_.store);
+    CAIRN_RETURN_IF_ERROR(store->FlushData());
+    // Reopened since the pass began: changes written before are gone, the next pass gives them again.
+    if (core_.store.generation() != generation) return Status(Code::kTmpFail, "the store was reopened");
+  }
   CAIRN_CRASH_POINT("merger.before_cut");
   CAIRN_RETURN_IF_ERROR(RecordCuts());
+  // Between passes, which may be far apart, no memory is kept.
+  std::vector<storage::DataChange>().swap(changes_);
   core_.metrics.Add(Metric::kMergePasses);
   return true;
 }

@@ -120,6 +120,7 @@ bool UpdateCoordinator::Step() {
   }
   if (!job_) {
     CheckCaps();
+    ResolveDoubt();
     return ReclaimSome();
   }
   const bool progress = Advance(*job_) || ReclaimSome();
@@ -418,6 +419,26 @@ bool UpdateCoordinator::Decide(Job& job) {
   Publish(commit ? UpdatePhase::kCompleting : UpdatePhase::kReverting);
   job.stage = Stage::kMove;
   return true;
+}
+
+void UpdateCoordinator::ResolveDoubt() {
+  storage::LogBatch batch;
+  {
+    MutexLock lock(mutex_);
+    const int64_t now = core_.clock->SteadyNs();
+    if (!in_doubt_ || now < next_doubt_ns_) return;
+    next_doubt_ns_ = now + kSecond;
+    batch.meta_puts.emplace_back(proto::kUpdateCurrentName,
+                                 proto::EncodeUpdateMeta(proto::kUpdateCurrentName, current_));
+  }
+  // OPEN over whatever is there: once this is durable nothing was decided, and either command may follow.
+  const Status written = WriteMeta(batch);
+  if (!written.ok()) {
+    if (NeedsReopen(written.code())) flusher_.ReportStoreFailure();
+    return;
+  }
+  MutexLock lock(mutex_);
+  in_doubt_.reset();
 }
 
 bool UpdateCoordinator::Undo(Job& job) {

@@ -108,6 +108,8 @@ class UpdateCoordinator {
   Status WriteMeta(const storage::LogBatch& batch);
   bool ReclaimSome() CAIRN_EXCLUDES(mutex_);
   void CheckCaps();
+  /// When a decision could not be made durable and its command was given up: makes sure that it is not.
+  void ResolveDoubt();
   UpdateOutcome OutcomeOf(const proto::UpdateMeta& meta) const;
 
   Core& core_;
@@ -117,6 +119,7 @@ class UpdateCoordinator {
   std::vector<std::unique_ptr<Phase>> phases_;  // all that vbuckets may point to
   std::optional<Job> job_;                      // of the stepping thread
   int64_t next_cap_check_ns_ = 0;
+  int64_t next_doubt_ns_ = 0;  // guarded like job_: of the stepping thread
   int cap_warned_percent_ = 0;
 
   mutable Mutex mutex_;
