@@ -226,7 +226,7 @@ class Cairnd(Server):
         super().__init__(setup, label)
         self.sync = sync
         self._merge_progress = None
-        self._merge_rests_since = 0.0
+        self._merge_moved_at = 0.0
 
     def command(self):
         command = [self.setup.cairnd, "--listen", "127.0.0.1", "--port", str(self.port), "--threads", "1"]
@@ -255,20 +255,30 @@ class Cairnd(Server):
     def caught_up(self):
         if self.sync is None:
             return True
-        with self.wire() as w:
-            stats = w.stats()
-        if int(stats["ep_queue_size"]) != 0:
+        if not self.queue_empty():
             self._merge_progress = None
             return False
+        return self.merge_rests()
+
+    def merge_rests(self):
         # No figure says "merged up to here": its backlog is 0 while a pass runs, and checkpoints that are
         # still open are left alone until their age closes them. So: nothing has moved for long enough.
+        with self.wire() as w:
+            stats = w.stats()
         progress = [stats.get(name) for name in MERGE_STATS]
         if self._merge_progress != progress:
-            self._merge_progress, self._merge_rests_since = progress, time.monotonic()
-        return time.monotonic() - self._merge_rests_since > MERGE_REST_SECONDS
+            self._merge_progress, self._merge_moved_at = progress, time.monotonic()
+        return time.monotonic() - self._merge_moved_at > MERGE_REST_SECONDS
+
+    def wait_merged(self):
+        """Waits until the merge rests; answers the seconds from now to its last move."""
+        began = time.monotonic()
+        self._merge_progress = None
+        self.wait_for(self.merge_rests, CATCH_UP_SECONDS, "does not stop merging", pause=0.1)
+        return max(self._merge_moved_at - began, 0.0)
 
     def queue_empty(self):
-        """Like caught_up, but content with the log: the merge rests while an online update is open."""
+        """True when all operations are in the log; the merge may rest, as in an open online update."""
         return int(self.stat("ep_queue_size")) == 0
 
     def warm(self):

@@ -74,12 +74,12 @@ def run(setup, report):
         server.wait_for(server.queue_empty, 120, "does not write its log", pause=0.1)
         phases.run("REVERT", lambda: server.online_update("revert"))
         load.verify(setup, server, shape, 0)
-        server.wait_caught_up()
+        server.wait_merged()
         phases.run("START again", lambda: server.online_update("start"))
         phases.run("change again", change(2))
         phases.run("COMPLETE", lambda: server.online_update("complete"))
         load.verify(setup, server, shape, 2, ops=changed)
-        phases.run("until merged", server.wait_caught_up)
+        phases.run("until merged", server.wait_merged)
     phases.print(setup.items, changed)
     for name, seconds, latency, cpu_us in phases.rows:
         report.summary("update", name, seconds=seconds, cpu_us_per_set=cpu_us, probe_p50_us=latency["p50"],
