@@ -22,9 +22,10 @@ class FaultFileSystem;
 
 /// What a restart finds of that which was not synced.
 enum class TailPolicy : uint8_t {
-  kDrop,  // power loss at its worst: nothing
-  kTorn,  // power loss: a random prefix of each file's bytes and of each directory's changes
-  kKeep,  // only the process died: everything, still not synced
+  kDrop,       // power loss at its worst: nothing
+  kTorn,       // power loss: a random prefix of each file's bytes and of each directory's changes
+  kReordered,  // as kTorn, but some 512-byte sectors before the end of the prefix are zeros
+  kKeep,       // only the process died: everything, still not synced
 };
 
 enum class FaultKind : uint8_t {

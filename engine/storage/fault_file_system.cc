@@ -14,6 +14,7 @@ using rocksdb::IOOptions;
 using rocksdb::IOStatus;
 
 constexpr uint64_t kPlentyOfSpace = uint64_t{1} << 40;
+constexpr uint64_t kSectorBytes = 512;
 
 std::string Normalized(const std::string& path) {
   std::string out;
@@ -40,6 +41,16 @@ IOStatus ErrorOf(const Fault& fault, const std::string& path) {
   IOStatus status = IOStatus::NoSpace("injected lack of space", path);
   status.SetRetryable(true);  // as RocksDB's POSIX file system does
   return status;
+}
+
+// The disk wrote later sectors of what was not synced and not some earlier ones.
+void LoseSectors(uint64_t synced, Random& random, std::string* bytes) {
+  for (uint64_t at = synced; at < bytes->size();) {
+    const uint64_t end = std::min<uint64_t>(bytes->size(), (at / kSectorBytes + 1) * kSectorBytes);
+    if (random.OneIn(4))
+      std::fill(bytes->begin() + static_cast<int64_t>(at), bytes->begin() + static_cast<int64_t>(end), '\0');
+    at = end;
+  }
 }
 
 }  // namespace
@@ -337,11 +348,12 @@ void FaultFileSystem::Undo(const NameChange& change) {
 void FaultFileSystem::CutTail(const std::string& path, FileState& state, TailPolicy policy, Random& random) {
   if (state.size > state.synced) {
     const uint64_t kept =
-        policy == TailPolicy::kTorn ? random.Between(state.synced, state.size) : state.synced;
+        policy == TailPolicy::kDrop ? state.synced : random.Between(state.synced, state.size);
     std::string bytes;
     IOStatus status = rocksdb::ReadFileToString(target(), path, &bytes);
     CAIRN_CHECK(status.ok() && bytes.size() >= kept);
     bytes.resize(kept);
+    if (policy == TailPolicy::kReordered) LoseSectors(state.synced, random, &bytes);
     status = rocksdb::WriteStringToFile(target(), bytes, path);
     CAIRN_CHECK(status.ok());
     state.size = kept;
@@ -356,7 +368,7 @@ void FaultFileSystem::Restart(TailPolicy policy, uint64_t seed) {
   if (policy != TailPolicy::kKeep) {
     for (auto& [directory, changes] : name_changes_) {
       // A directory's changes reach the disk in their order, as in a journalling file system.
-      const size_t kept = policy == TailPolicy::kTorn ? random.Uniform(changes.size() + 1) : 0;
+      const size_t kept = policy == TailPolicy::kDrop ? 0 : random.Uniform(changes.size() + 1);
       while (changes.size() > kept) {
         Undo(changes.back());
         changes.pop_back();

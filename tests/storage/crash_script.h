@@ -34,7 +34,7 @@ class CrashScript {
   void VerifyNothingWrittenIsLost();
 
  private:
-  static constexpr int kSteps = 42;
+  static constexpr int kSteps = 36;
   static constexpr uint16_t kVbuckets = 3;
   struct Batch {
     std::map<LogKey, std::string> records;

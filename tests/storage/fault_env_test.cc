@@ -96,6 +96,25 @@ TEST_P(FaultEnvTest, ATornTailIsAPrefixOfWhatWasWritten) {
   EXPECT_TRUE(partly);
 }
 
+TEST_P(FaultEnvTest, AReorderedTailHasHolesOfWholeSectorsAndSparesWhatWasSynced) {
+  auto file = Create("f");
+  ASSERT_TRUE(directory_->Fsync().ok());
+  ASSERT_TRUE(file->Append(std::string(700, 's')).ok() && file->Sync().ok());
+  ASSERT_TRUE(file->Append(std::string(1'000'000, 'u')).ok());
+  Restart(TailPolicy::kReordered, 3);
+  const std::string found = Read("f");
+  ASSERT_GT(found.size(), 10'000u);
+  EXPECT_EQ(found.substr(0, 700), std::string(700, 's'));
+  size_t zeros = 0;
+  for (size_t at = 1024; at + 512 <= found.size(); at += 512) {
+    const std::string sector = found.substr(at, 512);
+    zeros += sector == std::string(512, '\0') ? 1 : 0;
+    EXPECT_TRUE(sector == std::string(512, '\0') || sector == std::string(512, 'u'));
+  }
+  EXPECT_GT(zeros, 3u);
+  EXPECT_LT(zeros, found.size() / 512 / 2);
+}
+
 TEST_P(FaultEnvTest, AKilledProcessLosesNothingButItIsStillNotSynced) {
   auto file = Create("f");
   ASSERT_TRUE(directory_->Fsync().ok());

@@ -71,13 +71,11 @@ TEST_P(StoreCrash, AfterEachMutatingIoKeepsWhatWasPromised) {
   RecordProperty("crash_points", std::to_string(ops));
 }
 
-INSTANTIATE_TEST_SUITE_P(Tails, StoreCrash,
-                         ::testing::Values(CrashCase{TailPolicy::kDrop, "Drop"},
-                                           CrashCase{TailPolicy::kTorn, "Torn"},
-                                           CrashCase{TailPolicy::kKeep, "Keep"}),
-                         [](const ::testing::TestParamInfo<CrashCase>& param) {
-                           return std::string(param.param.name);
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Tails, StoreCrash,
+    ::testing::Values(CrashCase{TailPolicy::kDrop, "Drop"}, CrashCase{TailPolicy::kTorn, "Torn"},
+                      CrashCase{TailPolicy::kReordered, "Reordered"}, CrashCase{TailPolicy::kKeep, "Keep"}),
+    [](const ::testing::TestParamInfo<CrashCase>& param) { return std::string(param.param.name); });
 
 }  // namespace
 }  // namespace cairn::storage
