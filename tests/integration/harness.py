@@ -176,6 +176,11 @@ class DirectoryCase(unittest.TestCase):
         return os.path.join(self.directory, "data")
 
 
+def binary_has_ubsan():
+    with open(BINARY, "rb") as file:
+        return b"__ubsan_handle" in file.read()
+
+
 def eventually(condition, timeout_s=10):
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

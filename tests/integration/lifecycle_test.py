@@ -202,6 +202,8 @@ class Limits(unittest.TestCase):
                 client.close()
 
     def test_running_out_of_descriptors_does_not_stop_the_listener(self):
+        if harness.binary_has_ubsan():
+            self.skipTest("UBSan's check of virtual calls opens a pipe, and takes its failure for a bad object")
         # The process needs some of the 48 for itself, so fewer remain than the 24 clients it would let in.
         with Cairnd("--threads", "8", memory_only=True, descriptors=48) as server:
             good = server.connect()
