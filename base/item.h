@@ -26,8 +26,8 @@ enum class ItemKind : uint8_t { kValue = 0, kEjected = 1, kDeleted = 2, kMarker 
 struct ItemMeta {
   uint32_t flags = 0;
   uint32_t expiry = 0;  // seconds since the Unix epoch, 0 = never
-  Cas cas;
-  Seqno seqno;
+  Cas cas{};
+  Seqno seqno{};
 };
 
 class Item;

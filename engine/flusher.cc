@@ -222,7 +222,7 @@ Status Flusher::WriteGathered(bool sync) {
     VBucket& vb = *core_.vbuckets[written.vbucket.get()];
     Effects fx;
     MutexLock lock(vb.mutex);
-    vb.CountLogged(written.bytes);
+    vb.CountLogged(written.through, written.bytes);
   }
   batch_ = {};
   batch_bytes_ = 0;

@@ -61,7 +61,7 @@ Status ReplayLog(Core& core, VBucket& vb, uint64_t* replayed) {
     CAIRN_ASSIGN_OR_RETURN(proto::LogRecord record,
                            proto::DecodeLogRecord(vb.id(), it->log_key().seqno, it->record()));
     CAIRN_RETURN_IF_ERROR(vb.Replay(std::move(record.item), record.checkpoint));
-    vb.CountLogged(it->record().size() + 16);
+    vb.CountLogged(it->log_key().seqno, it->record().size() + 16);
     core.unmerged_bytes.fetch_add(it->record().size() + 16, std::memory_order_relaxed);
     ++*replayed;
   }

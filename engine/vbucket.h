@@ -167,8 +167,9 @@ class VBucket {
   checkpoint::Batch ReadForLog() CAIRN_REQUIRES(mutex);
   /// Everything ≤ through is durable.
   void MarkPersisted(Seqno through, Effects& fx) CAIRN_REQUIRES(mutex);
-  void CountLogged(size_t bytes) CAIRN_REQUIRES(mutex) {
-    if (window_) window_->bytes += bytes;
+  /// `bytes` were written to the log, for operations up to `through`.
+  void CountLogged(Seqno through, size_t bytes) CAIRN_REQUIRES(mutex) {
+    if (window_ && through > window_->start) window_->bytes += bytes;
   }
   /// A write failed: what is not known to be durable is read again.
   void RewindLog() CAIRN_REQUIRES(mutex);
@@ -246,6 +247,8 @@ class VBucket {
   void OpenWindow(const UpdateId& id, Seqno start, CheckpointId checkpoint, uint64_t digest)
       CAIRN_REQUIRES(mutex);
   void TakeBack(Seqno end) CAIRN_REQUIRES(mutex);
+  /// Ranges come in ascending order; one that is known, merged or empty is not added.
+  void AddVoidRange(const proto::VoidRange& range) CAIRN_REQUIRES(mutex);
   /// Brings the key's live version; turns an expired or flushed one into a deletion first.
   Known Lookup(const hashtable::HashedKey& key, const OpTime& now, Item** item, Effects& fx)
       CAIRN_REQUIRES(mutex);
@@ -287,14 +290,14 @@ class VBucket {
   checkpoint::CursorId persistence_cursor_ CAIRN_GUARDED_BY(mutex) = 0;
   Cas max_cas_ CAIRN_GUARDED_BY(mutex);
   Seqno persisted_ CAIRN_GUARDED_BY(mutex);
-  Seqno seqno_base_ CAIRN_GUARDED_BY(mutex);      // this process's seqnos are above it
+  Seqno seqno_base_ CAIRN_GUARDED_BY(mutex);  // this process's seqnos are above it
   CheckpointId persisted_checkpoint_ CAIRN_GUARDED_BY(mutex);
   Seqno merged_ CAIRN_GUARDED_BY(mutex);
   Seqno flush_seqno_ CAIRN_GUARDED_BY(mutex);  // items at or below are gone; 0: none
   hashtable::VisitCursor flush_cursor_ CAIRN_GUARDED_BY(mutex);
   // The log has to keep the flush marker until the end of its sweep is durable: merge stops in front of it.
-  Seqno flush_hold_ CAIRN_GUARDED_BY(mutex);      // the marker's seqno; 0: none
-  Seqno flush_end_ CAIRN_GUARDED_BY(mutex);       // of the end marker; 0: still sweeping
+  Seqno flush_hold_ CAIRN_GUARDED_BY(mutex);  // the marker's seqno; 0: none
+  Seqno flush_end_ CAIRN_GUARDED_BY(mutex);   // of the end marker; 0: still sweeping
   std::optional<Window> window_ CAIRN_GUARDED_BY(mutex);
   std::optional<Undoing> undoing_ CAIRN_GUARDED_BY(mutex);
   std::unique_ptr<Preimages> preimages_ CAIRN_GUARDED_BY(mutex);

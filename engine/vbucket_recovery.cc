@@ -57,8 +57,8 @@ Status VBucket::ReplayMarker(const Item& item) {
         TakeBack(marker.end);
         while (!RevertSome(4096, fx)) fx = Effects();
         FinishRevert();
-      } else if (marker.end > merged_) {
-        void_ranges_.push_back({marker.start, marker.end});
+      } else {
+        AddVoidRange({marker.start, marker.end});
       }
       break;
     case proto::MarkerType::kSetVbucketState:

@@ -82,8 +82,15 @@ void VBucket::EndWindow(bool commit, int64_t wall_ns, const OpTime& now, Effects
 
 void VBucket::TakeBack(Seqno end) {
   undoing_ = Undoing{window_->id, window_->start, end, window_->digest, 0};
-  void_ranges_.push_back({window_->start, end});
+  AddVoidRange({window_->start, end});
   window_.reset();
+}
+
+void VBucket::AddVoidRange(const proto::VoidRange& range) {
+  // The meta record may know it already when the log that says it is replayed.
+  const bool known = std::any_of(void_ranges_.begin(), void_ranges_.end(),
+                                 [&](const proto::VoidRange& r) { return r == range; });
+  if (!known && range.end > merged_ && range.end > range.start) void_ranges_.push_back(range);
 }
 
 void VBucket::RecordPreimage(const hashtable::HashedKey& key, Item* old, const Item& fresh) {

@@ -1,6 +1,6 @@
 // How jemalloc is set up, read by it before main. Freed pages go back to the system after a second, also from
-// arenas that have fallen idle (their own threads would never do it), because resident memory is what operators
-// watch and quotas promise.
+// arenas that have fallen idle (their own threads would never do it), because resident memory is what
+// operators watch and quotas promise.
 
 extern "C" {
 extern const char* malloc_conf;

@@ -19,9 +19,13 @@ namespace cairn::engine {
 class SharedStore : public storage::KvStore {
  public:
   explicit SharedStore(storage::KvStore* store) : store_(store) {}
-  Status WriteLog(const storage::LogBatch& batch, bool sync) override { return store_->WriteLog(batch, sync); }
+  Status WriteLog(const storage::LogBatch& batch, bool sync) override {
+    return store_->WriteLog(batch, sync);
+  }
   Status SyncLog() override { return store_->SyncLog(); }
-  Status WriteData(std::span<const storage::DataChange> changes) override { return store_->WriteData(changes); }
+  Status WriteData(std::span<const storage::DataChange> changes) override {
+    return store_->WriteData(changes);
+  }
   Status FlushData() override { return store_->FlushData(); }
   Result<std::string> GetLog(storage::LogKey key) override { return store_->GetLog(key); }
   Result<std::string> GetData(Vbid vbucket, std::string_view key) override {

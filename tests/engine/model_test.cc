@@ -43,8 +43,8 @@ class Model {
 
   void Run(int steps) {
     engine_.Open();
-    for (int i = 0; i < steps && !::testing::Test::HasFatalFailure() && !::testing::Test::HasNonfatalFailure();
-         ++i) {
+    for (int i = 0;
+         i < steps && !::testing::Test::HasFatalFailure() && !::testing::Test::HasNonfatalFailure(); ++i) {
       Step();
     }
     if (::testing::Test::HasFatalFailure() || ::testing::Test::HasNonfatalFailure()) return;
@@ -316,7 +316,8 @@ class Model {
 
   static bool Tracing() { return std::getenv("CAIRN_MODEL_TRACE") != nullptr; }
   void Trace(const std::string& what) const {
-    if (Tracing()) fprintf(stderr, "%s [%s]\n", what.c_str(), std::string(UpdatePhaseName(observed_)).c_str());
+    if (Tracing())
+      fprintf(stderr, "%s [%s]\n", what.c_str(), std::string(UpdatePhaseName(observed_)).c_str());
   }
 
   void Restart(bool clean) {
@@ -356,10 +357,10 @@ class Model {
       for (size_t i = past.floor; i < past.states.size() && !matched; ++i) {
         matched = Live(past.states[i]) == found[v];
       }
-      ASSERT_TRUE(matched || reverted) << "vbucket " << v << " came back in a state it never was in, "
-                                       << found[v].size() << " keys, candidates "
-                                       << past.states.size() - past.floor << "\n"
-                                       << Difference(Live(past.now()), found[v]);
+      ASSERT_TRUE(matched || reverted)
+          << "vbucket " << v << " came back in a state it never was in, " << found[v].size()
+          << " keys, candidates " << past.states.size() - past.floor << "\n"
+          << Difference(Live(past.now()), found[v]);
     }
     // From here on this is the past (with expired items left out: they are gone for good or on their way).
     ResetTo(found);
