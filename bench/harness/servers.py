@@ -153,7 +153,9 @@ class Server:
         return True
 
     def wait_caught_up(self):
-        self.wait_for(self.caught_up, CATCH_UP_SECONDS, "has not caught up", pause=0.1)
+        """Answers the CPU seconds the process had used when it had caught up."""
+        self.wait_for(self.caught_up, CATCH_UP_SECONDS, "has not caught up", pause=0.5)
+        return self.cpu_seconds()
 
     def has_sentinel(self, timeout=5.0):
         """True when the server gives the right answer for the key that put_sentinel wrote."""
@@ -227,6 +229,7 @@ class Cairnd(Server):
         self.sync = sync
         self._merge_progress = None
         self._merge_moved_at = 0.0
+        self._cpu_at_move = 0.0
 
     def command(self):
         command = [self.setup.cairnd, "--listen", "127.0.0.1", "--port", str(self.port), "--threads", "1"]
@@ -268,7 +271,13 @@ class Cairnd(Server):
         progress = [stats.get(name) for name in MERGE_STATS]
         if self._merge_progress != progress:
             self._merge_progress, self._merge_moved_at = progress, time.monotonic()
+            self._cpu_at_move = self.cpu_seconds()
         return time.monotonic() - self._merge_moved_at > MERGE_REST_SECONDS
+
+    def wait_caught_up(self):
+        # Not what it uses while it is watched for having come to rest.
+        cpu = super().wait_caught_up()
+        return cpu if self.sync is None else self._cpu_at_move
 
     def wait_merged(self):
         """Waits until the merge rests; answers the seconds from now to its last move."""

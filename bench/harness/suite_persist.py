@@ -40,8 +40,7 @@ def one_run(setup, server, shape, options, ops):
     cpu_before = server.cpu_seconds()
     run = load.run(setup, server, op="set", version="random", protocol=server.protocols["pipeline"], ops=ops,
                    **shape, **options)
-    server.wait_caught_up()
-    run["cpu_us_per_key_until_persisted"] = (server.cpu_seconds() - cpu_before) * 1e6 / run["keys"]
+    run["cpu_us_per_key_until_persisted"] = (server.wait_caught_up() - cpu_before) * 1e6 / run["keys"]
     return run
 
 
