@@ -25,6 +25,32 @@ Result<VbucketState> Engine::GetVbucketState(Vbid vbucket) const {
   return vb.state();
 }
 
+Status Engine::Impl::MakeVbucket(VBucket& vb) {
+  {
+    MutexLock lock(vb.mutex);
+    if (vb.exists()) return Status::Ok();
+  }
+  storage::LogBatch batch;
+  CAIRN_RETURN_IF_ERROR(coordinator.RunExclusive([&] {
+    MutexLock lock(vb.mutex);
+    vb.Recreate(random.Next64());
+    batch.meta_puts.emplace_back(proto::VbucketMetaName(vb.id()),
+                                 proto::EncodeVbucketMeta(vb.id(), vb.MetaAt(vb.merged())));
+  }));
+  if (!core.store.present()) return Status::Ok();
+  // Before anybody can write to it: recovery removes what it finds of a vbucket that is recorded as deleted.
+  Status written = StoreGate::Access(core.store)->WriteLog(batch, true);
+  if (written.ok()) return written;
+  Effects fx;
+  {
+    MutexLock lock(vb.mutex);
+    vb.Delete(fx);
+  }
+  core.Finish(vb, fx);
+  core.report_store_failure();
+  return written;
+}
+
 void Engine::SetVbucketState(Vbid vbucket, VbucketState state, Done done) {
   if (vbucket.get() >= vbucket_count()) {
     done(Status(Code::kOutOfRange, "there is no such vbucket"));
@@ -33,24 +59,44 @@ void Engine::SetVbucketState(Vbid vbucket, VbucketState state, Done done) {
   impl_->OnControl([this, vbucket, state, done = std::move(done)] {
     VBucket& vb = *impl_->core.vbuckets[vbucket.get()];
     const OpTime now = impl_->core.Now();
-    const uint64_t uuid = impl_->random.Next64();
+    if (Status made = impl_->MakeVbucket(vb); !made.ok()) {
+      done(std::move(made));
+      return;
+    }
     Effects fx;
-    Status refused;
     {
       MutexLock lock(vb.mutex);
       vb.Enter(impl_->core.CurrentPhase(), now, fx);
-      if (!vb.exists()) {
-        if (impl_->coordinator.active()) {
-          refused = Status(Code::kNotSupported, "no vbucket is made while an online update is open");
-        } else {
-          vb.Recreate(uuid);
-        }
-      }
-      if (refused.ok()) vb.SetState(state, impl_->core.clock->WallNs(), now, fx);
+      vb.SetState(state, impl_->core.clock->WallNs(), now, fx);
     }
     impl_->core.Finish(vb, fx);
-    done(refused.ok() ? impl_->WaitDurable() : std::move(refused));
+    done(impl_->WaitDurable());
   });
+}
+
+Status Engine::Impl::DeleteNow(VBucket& vb) {
+  Effects fx;
+  storage::LogBatch batch;
+  Status refused;
+  const Status ran = coordinator.RunExclusive([&] {
+    MutexLock lock(vb.mutex);
+    if (!vb.exists()) {
+      refused = NoSuchVbucket();
+    } else if (vb.state() != VbucketState::kDead) {
+      refused = Status(Code::kNotSupported, "only a dead vbucket can be deleted");
+    } else {
+      vb.Delete(fx);
+      batch.meta_puts.emplace_back(proto::VbucketMetaName(vb.id()),
+                                   proto::EncodeVbucketMeta(vb.id(), vb.MetaAt(vb.merged())));
+    }
+  });
+  core.Finish(vb, fx);
+  if (!ran.ok()) return ran;
+  if (!refused.ok() || !core.store.present()) return refused;
+  // The record first: a crash in between finds the vbucket deleted and drops the rest again.
+  StoreGate::Access store(core.store);
+  CAIRN_RETURN_IF_ERROR(store->WriteLog(batch, true));
+  return store->DropVbucket(vb.id());
 }
 
 void Engine::DeleteVbucket(Vbid vbucket, Done done) {
@@ -59,31 +105,10 @@ void Engine::DeleteVbucket(Vbid vbucket, Done done) {
     return;
   }
   impl_->OnControl([this, vbucket, done = std::move(done)] {
-    VBucket& vb = *impl_->core.vbuckets[vbucket.get()];
-    Effects fx;
-    storage::LogBatch batch;
-    Status refused;
-    const Status ran = impl_->coordinator.RunExclusive([&] {
-      MutexLock lock(vb.mutex);
-      if (!vb.exists()) {
-        refused = NoSuchVbucket();
-      } else if (vb.state() != VbucketState::kDead) {
-        refused = Status(Code::kNotSupported, "only a dead vbucket can be deleted");
-      } else {
-        vb.Delete(fx);
-        batch.meta_puts.emplace_back(proto::VbucketMetaName(vbucket),
-                                     proto::EncodeVbucketMeta(vbucket, vb.MetaAt(vb.merged())));
-      }
-    });
-    impl_->core.Finish(vb, fx);
-    if (!ran.ok()) refused = ran;
-    if (refused.ok() && impl_->core.store.present()) {
-      // The record first: a crash in between finds the vbucket deleted and drops the rest again.
-      StoreGate::Access store(impl_->core.store);
-      refused = store->WriteLog(batch, true);
-      if (refused.ok()) refused = store->DropVbucket(vbucket);
-    }
-    done(std::move(refused));
+    Status deleted;
+    // A pass of the merge that has read the vbucket's log must not write it to data afterwards.
+    impl_->merger.BetweenPasses([&] { deleted = impl_->DeleteNow(*impl_->core.vbuckets[vbucket.get()]); });
+    done(std::move(deleted));
   });
 }
 

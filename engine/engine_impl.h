@@ -31,6 +31,10 @@ class Engine::Impl {
   Status Shutdown(bool persist);
   /// Runs `task` on the control thread; inline when there are no threads.
   void OnControl(Task task);
+  /// Control thread: makes `vb`, dead and empty, if it does not exist. NOT_SUPPORTED in an online update.
+  Status MakeVbucket(VBucket& vb);
+  /// Control thread: deletes `vb`, which must be dead.
+  Status DeleteNow(VBucket& vb);
   /// Waits (control thread) until everything done so far is durable, or the deadline.
   Status WaitDurable();
 

@@ -216,7 +216,7 @@ Status Flusher::WriteGathered(bool sync) {
   }
   CAIRN_CRASH_POINT("flusher.after_write");
   core_.metrics.Add(Metric::kFlushedBytes, batch_bytes_);
-  core_.unmerged_bytes.fetch_add(batch_bytes_, std::memory_order_relaxed);
+  unsynced_bytes_ += batch_bytes_;
   for (const Written& written : gathered_) {
     unsynced_[written.vbucket.get()] = written.through;
     VBucket& vb = *core_.vbuckets[written.vbucket.get()];
@@ -228,6 +228,7 @@ Status Flusher::WriteGathered(bool sync) {
   batch_bytes_ = 0;
   gathered_.clear();
   if (core_.options.sync != SyncPolicy::kNone) return Status::Ok();
+  OfferForMerge();
   // Without a sync policy, what the operating system has is what counts as persisted.
   for (const auto& [vbucket, through] : unsynced_) {
     VBucket& vb = *core_.vbuckets[vbucket];
@@ -239,6 +240,11 @@ Status Flusher::WriteGathered(bool sync) {
     core_.Finish(vb, fx);
   }
   return Status::Ok();
+}
+
+void Flusher::OfferForMerge() {
+  core_.unmerged_bytes.fetch_add(unsynced_bytes_, std::memory_order_relaxed);
+  unsynced_bytes_ = 0;
 }
 
 void Flusher::MarkDurable(uint64_t cycle) {
@@ -254,6 +260,7 @@ void Flusher::MarkDurable(uint64_t cycle) {
     core_.Finish(vb, fx);
   }
   unsynced_.clear();
+  OfferForMerge();
   cycle_durable_.store(cycle, std::memory_order_release);
   {
     MutexLock lock(mutex_);
@@ -272,6 +279,7 @@ Status Flusher::Fail(Status status, const std::vector<Vbid>& vbuckets, uint64_t 
   for (const Written& written : gathered_) again.push_back(written.vbucket);
   for (const auto& [vbucket, through] : unsynced_) again.push_back(Vbid(static_cast<uint16_t>(vbucket)));
   unsynced_.clear();
+  unsynced_bytes_ = 0;
   batch_ = {};
   batch_bytes_ = 0;
   gathered_.clear();

@@ -68,6 +68,8 @@ class Flusher {
   void Encode(Vbid vbucket, const checkpoint::Batch& batch);
   Status WriteGathered(bool sync) CAIRN_EXCLUDES(mutex_);
   Status WriteAll(const std::vector<Vbid>& vbuckets) CAIRN_EXCLUDES(mutex_);
+  /// What is durable now may be merged. (Not what is only written: a pass would pass over it and forget it.)
+  void OfferForMerge();
   void MarkDurable(uint64_t cycle) CAIRN_EXCLUDES(mutex_);
   Status Fail(Status status, const std::vector<Vbid>& vbuckets, uint64_t cycle) CAIRN_EXCLUDES(mutex_);
   void WakeDone() CAIRN_EXCLUDES(mutex_);
@@ -94,6 +96,7 @@ class Flusher {
   size_t batch_bytes_ = 0;
   std::vector<Written> gathered_;                 // in batch_
   std::unordered_map<uint32_t, Seqno> unsynced_;  // written, by vbucket
+  uint64_t unsynced_bytes_ = 0;                   // written, not offered for merging yet
   std::thread thread_;
 };
 

@@ -80,6 +80,7 @@ void Merger::Run() {
 
 Result<bool> Merger::RunPass() {
   if (!core_.store.present()) return false;
+  MutexLock pass(pass_mutex_);
   core_.unmerged_bytes.store(0, std::memory_order_relaxed);
   const uint64_t generation = core_.store.generation();
   changes_.clear();
@@ -182,12 +183,21 @@ Status Merger::WriteChanges() {
 
 Status Merger::RecordCuts() {
   storage::LogBatch batch;
+  size_t bytes = 0;
   for (const Cut& cut : cuts_) {
     VBucket& vb = *core_.vbuckets[cut.vbucket.get()];
-    MutexLock lock(vb.mutex);
-    if (!vb.exists()) continue;
-    batch.meta_puts.emplace_back(proto::VbucketMetaName(cut.vbucket),
-                                 proto::EncodeVbucketMeta(cut.vbucket, vb.MetaAt(cut.through)));
+    {
+      MutexLock lock(vb.mutex);
+      if (!vb.exists()) continue;
+      batch.meta_puts.emplace_back(proto::VbucketMetaName(cut.vbucket),
+                                   proto::EncodeVbucketMeta(cut.vbucket, vb.MetaAt(cut.through)));
+    }
+    // Each cut stands for itself; with long histories one batch would be too large.
+    bytes += batch.meta_puts.back().second.size();
+    if (bytes < storage::kLogBatchBytesSoft) continue;
+    CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteLog(batch, false));
+    batch = {};
+    bytes = 0;
   }
   CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteLog(batch, true));
   CAIRN_CRASH_POINT("merger.after_cut");

@@ -30,8 +30,14 @@ class Merger {
   /// Makes a pass begin soon although little has gathered.
   void Kick() CAIRN_EXCLUDES(mutex_);
 
+  /// Runs `action` while no pass is under way.
+  template <class Action>
+  void BetweenPasses(Action&& action) CAIRN_EXCLUDES(pass_mutex_) {
+    MutexLock lock(pass_mutex_);
+    action();
+  }
   /// One pass. True when something was merged. Errors leave the cuts where they were.
-  Result<bool> RunPass();
+  Result<bool> RunPass() CAIRN_EXCLUDES(pass_mutex_);
   /// Operations logged but not merged, held back ones included (an estimate from seqnos).
   uint64_t Backlog() const;
 
@@ -54,6 +60,7 @@ class Merger {
   size_t pass_bytes_ = 0;
   std::vector<Cut> cuts_;
 
+  Mutex pass_mutex_;  // held through a pass
   mutable Mutex mutex_;
   CondVar wake_;
   bool kicked_ CAIRN_GUARDED_BY(mutex_) = false;

@@ -118,13 +118,23 @@ void EndWindows(Core& core, const std::optional<UpdateId>& revert) {
 }
 
 Status WriteVbucketMetas(Core& core) {
+  // Each record stands for itself, so several batches do: with long histories one would be too large.
+  StoreGate::Access store(core.store);
   storage::LogBatch batch;
+  size_t bytes = 0;
   for (const auto& vb : core.vbuckets) {
-    MutexLock lock(vb->mutex);
-    batch.meta_puts.emplace_back(proto::VbucketMetaName(vb->id()),
-                                 proto::EncodeVbucketMeta(vb->id(), vb->MetaAt(vb->merged())));
+    {
+      MutexLock lock(vb->mutex);
+      batch.meta_puts.emplace_back(proto::VbucketMetaName(vb->id()),
+                                   proto::EncodeVbucketMeta(vb->id(), vb->MetaAt(vb->merged())));
+    }
+    bytes += batch.meta_puts.back().second.size();
+    if (bytes < storage::kLogBatchBytesSoft) continue;
+    CAIRN_RETURN_IF_ERROR(store->WriteLog(batch, false));
+    batch = {};
+    bytes = 0;
   }
-  return StoreGate::Access(core.store)->WriteLog(batch, true);
+  return store->WriteLog(batch, true);
 }
 
 }  // namespace

@@ -220,7 +220,9 @@ void VBucket::Delete(Effects& fx) {
 
 void VBucket::Recreate(uint64_t history_uuid) {
   exists_ = true;
+  state_ = VbucketState::kDead;
   failover_log_.insert(failover_log_.begin(), {history_uuid, checkpoints_->high_seqno()});
+  if (failover_log_.size() > proto::kFailoverEntriesMax) failover_log_.resize(proto::kFailoverEntriesMax);
 }
 
 void VBucket::BeginFlush(int64_t wall_ns, const OpTime& now, Effects& fx) {

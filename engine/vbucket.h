@@ -134,6 +134,7 @@ class VBucket {
   void SetState(VbucketState state, int64_t wall_ns, const OpTime& now, Effects& fx) CAIRN_REQUIRES(mutex);
   /// Forgets all content of a dead vbucket; seqno and CAS go on rising if it is made again.
   void Delete(Effects& fx) CAIRN_REQUIRES(mutex);
+  /// Makes it again, empty and dead.
   void Recreate(uint64_t history_uuid) CAIRN_REQUIRES(mutex);
   bool CloseCheckpoint(const OpTime& now) CAIRN_REQUIRES(mutex);
   /// Closes the open checkpoint when it is old enough.

@@ -104,6 +104,7 @@ Result<bool> Warmer::LoadSome(VBucket& vb, size_t items) {
     core_.metrics.Add(Metric::kWarmedItems, loaded.size());
     loaded_.fetch_add(loaded.size(), std::memory_order_relaxed);
     MutexLock lock(vb.mutex);
+    if (!vb.exists() || vb.warm()) return true;  // deleted meanwhile
     for (ItemRef& item : loaded) vb.LoadFromData(std::move(item));
   }
   return ended;

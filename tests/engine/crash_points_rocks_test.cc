@@ -64,10 +64,10 @@ class CrashPointsOnRocks : public ::testing::TestWithParam<RocksCase> {
   void SetUp() override { SetLogLevel(LogLevel::kOff); }
 };
 
-// All points with all policies take more than a minute. By default each case takes every third of them, and
-// the three policies begin one after the other, so that together they take each I/O of both scripts once;
+// All points with all policies take more than a minute. By default each case takes every fourth of them, and
+// the four policies begin one after the other, so that together they take each I/O of both scripts once;
 // CAIRN_CRASH_POINTS=all takes all with each.
-constexpr uint64_t kStride = 3;
+constexpr uint64_t kStride = 4;
 
 TEST_P(CrashPointsOnRocks, AfterMutatingIos) {
   const bool all = std::getenv("CAIRN_CRASH_POINTS") != nullptr;
@@ -84,14 +84,15 @@ TEST_P(CrashPointsOnRocks, AfterMutatingIos) {
 }
 
 std::string CaseName(const ::testing::TestParamInfo<RocksCase>& param) {
-  const char* tail[] = {"Drop", "Torn", "Keep"};
+  const char* tail[] = {"Drop", "Torn", "Reordered", "Keep"};
   return std::string(tail[static_cast<int>(param.param.policy)]) +
          (param.param.commit_first ? "CompleteRevert" : "RevertComplete");
 }
 
-const RocksCase kCases[] = {{TailPolicy::kDrop, true}, {TailPolicy::kDrop, false},
-                            {TailPolicy::kTorn, true}, {TailPolicy::kTorn, false},
-                            {TailPolicy::kKeep, true}, {TailPolicy::kKeep, false}};
+const RocksCase kCases[] = {{TailPolicy::kDrop, true},      {TailPolicy::kDrop, false},
+                            {TailPolicy::kTorn, true},      {TailPolicy::kTorn, false},
+                            {TailPolicy::kReordered, true}, {TailPolicy::kReordered, false},
+                            {TailPolicy::kKeep, true},      {TailPolicy::kKeep, false}};
 
 INSTANTIATE_TEST_SUITE_P(Tails, CrashPointsOnRocks, ::testing::ValuesIn(kCases), CaseName);
 
