@@ -275,6 +275,7 @@ class Cairnd(Server):
         return time.monotonic() - self._merge_moved_at > MERGE_REST_SECONDS
 
     def wait_caught_up(self):
+        self._merge_progress = None  # rest counts from now, not from before the load
         # Not what it uses while it is watched for having come to rest.
         cpu = super().wait_caught_up()
         return cpu if self.sync is None else self._cpu_at_move
