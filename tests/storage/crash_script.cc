@@ -32,7 +32,9 @@ Status CrashScript::Step() {
     case 9:
       return StepMerge();
     case 6:
-      return store_->SyncLog();
+      CAIRN_RETURN_IF_ERROR(store_->SyncLog());
+      durable_ = written_;
+      return Status::Ok();
     case 10:
       return StepRelease();
     case 11:
