@@ -47,7 +47,7 @@ class SharedStore : public storage::KvStore {
   storage::StoreStats stats() const override { return store_->stats(); }
   Status Compact() override { return store_->Compact(); }
 
- private:
+ protected:
   storage::KvStore* store_;
 };
 
