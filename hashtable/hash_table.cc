@@ -44,9 +44,7 @@ HashTable::~HashTable() {
   for (size_t first = 0; first < entries;) {
     Segment& segment = directory_[first];
     first += Span(segment);
-    for (uint32_t i = 0; i < segment.slot_count(); ++i) {
-      if (segment.slots[i] != 0) ItemOf(segment.slots[i])->DropRef();
-    }
+    segment.ForEachItem([](Slot slot) { ItemOf(slot)->DropRef(); });
     segment.Free();
   }
   SetDirectory(&own_entry_, 0);
@@ -118,10 +116,11 @@ void HashTable::SetFrequency(const HashedKey& key, int frequency) {
 }
 
 void HashTable::PrefetchBucket(uint64_t hash) const {
-  // Both the home bucket and the one that it spills into (which the last one has elsewhere: never mind).
-  const Slot* const home = directory_[EntryOf(hash)].HomeBucket(TagOfHash(hash));
-  PrefetchAt(home, 0);
-  PrefetchAt(home, kBucketSlots * sizeof(Slot));
+  // Both the home bucket and the one that it spills into.
+  const Segment& segment = directory_[EntryOf(hash)];
+  const uint32_t home = segment.HomeOf(TagOfHash(hash));
+  PrefetchAt(segment.Bucket(home), 0);
+  PrefetchAt(segment.Bucket(segment.NextBucket(home)), 0);
 }
 
 void HashTable::PrefetchItem(uint64_t hash) const {
@@ -209,13 +208,13 @@ std::vector<ItemRef> HashTable::TakeSome(size_t count_max) {
 
 void HashTable::TakeFrom(size_t first, size_t count_max, std::vector<ItemRef>& taken) {
   Segment& segment = directory_[first];
-  for (uint32_t i = 0; i < segment.slot_count() && taken.size() < count_max; ++i) {
-    if (segment.slots[i] == 0) continue;
-    taken.push_back(ItemRef::Adopt(ItemOf(segment.slots[i])));
+  segment.ForEachItem([&](Slot& slot) {
+    if (taken.size() == count_max) return;
+    taken.push_back(ItemRef::Adopt(ItemOf(slot)));
     Account(*taken.back(), false);
-    segment.slots[i] = 0;
+    slot = 0;
     --segment.count;
-  }
+  });
   // The holes are gone with the old slots.
   Resize(first, BucketsFor(segment.count));
   MergeUp(first);
@@ -269,18 +268,14 @@ bool HashTable::MaySplit(const Segment& segment) const {
 // Marks in their slots the entries whose next hash bit is set, and returns their number. The slots have no
 // such bit at hand: a tag holds the other end of the hash.
 uint32_t HashTable::MarkUpperHalf(const Segment& segment) {
-  constexpr uint32_t kAhead = 16;
   const int bit = 63 - static_cast<int>(segment.depth);
-  const uint32_t end = segment.slot_count();
   uint32_t marked = 0;
-  for (uint32_t i = 0; i < end; ++i) {
-    if (i + kAhead < end) PrefetchItemLines(ItemOf(segment.slots[i + kAhead]));
-    if (segment.slots[i] == 0) continue;
-    const bool upper = (HashOf(ItemOf(segment.slots[i])) >> bit & 1) != 0;
-    if (!upper) continue;
-    segment.slots[i] |= kSplitMark;
+  segment.ForEachItem([&](Slot& slot) {
+    const bool upper = (HashOf(ItemOf(slot)) >> bit & 1) != 0;
+    if (!upper) return;
+    slot |= kSplitMark;
     ++marked;
-  }
+  });
   return marked;
 }
 
@@ -295,10 +290,7 @@ void HashTable::Split(size_t first) {
   // With room for one more, so that the entry that caused the split does not have to resize its half.
   Segment lower = Segment::Allocate(lower_count == 0 ? 0 : BucketsFor(lower_count + 1), old.depth + 1);
   Segment upper = Segment::Allocate(upper_count == 0 ? 0 : BucketsFor(upper_count + 1), old.depth + 1);
-  for (uint32_t i = 0; i < old.slot_count(); ++i) {
-    const Slot slot = old.slots[i];
-    if (slot != 0) ((slot & kSplitMark) != 0 ? upper : lower).Insert(slot & ~kSplitMark);
-  }
+  old.ForEach([&](Slot slot) { ((slot & kSplitMark) != 0 ? upper : lower).Insert(slot & ~kSplitMark); });
   slots_moved_ += old.count;
   buckets_ += size_t{lower.bucket_count} + upper.bucket_count - old.bucket_count;
   segments_ += size_t{lower.bucket_count != 0} + size_t{upper.bucket_count != 0} - 1;

@@ -2,17 +2,18 @@
 // HashTable: the items of one vbucket, by key.
 //
 // Shape: extendible hashing over *segments*. The top bits of the key's hash choose a directory entry, which
-// names a segment: one allocation of 1 … 64 cache-line buckets of 8 slots. A slot is 8 bytes: 16 bits of the
-// hash, the item's address, and 4 spare bits (3 of them an access-frequency counter). Inside a segment the
-// same 16 bits choose the home bucket, and a full bucket spills into the next one (linear probing by
+// names a segment: 1 … 64 cache-line buckets of 8 slots, in blocks of 8 buckets. A slot is 8 bytes: 16 bits
+// of the hash, the item's address, and 4 spare bits (3 of them an access-frequency counter). Inside a segment
+// the same 16 bits choose the home bucket, and a full bucket spills into the next one (linear probing by
 // bucket; deletion shifts back, so there are no tombstones and a bucket that is not full ends a search).
-// A segment grows by a seventh to a quarter when 93 % of its slots are taken, shrinks likewise, and splits
-// into two, or merges with its buddy, at the ends of its range: the table's memory follows its content
-// closely (9.2 … 9.8 bytes per item), and an empty table has no allocation.
+// A segment takes one more block when 94 % of its slots are taken, gives one back likewise, and splits into
+// two, or merges with its buddy, at the ends of its range: the table's memory follows its content closely
+// (9.2 … 9.8 bytes per item from 1,000 items on), and an empty table has no allocation. As all blocks have
+// one size, that is also what the allocator keeps from the system, however tables grow and shrink together.
 //
 // Cost: an operation moves at most about 1,000 slots (a split: 477, each of whose keys is hashed again,
 // 10 to 20 µs; a resize: 477, 2 to 4 µs). Beside that a split may double the directory and a merge may halve
-// it: one sequential copy of 16 bytes per entry, one entry per 120 … 480 items (0.1 ms for 5 million items
+// it: one sequential copy of 48 bytes per entry, one entry per 120 … 480 items (0.3 ms for 5 million items
 // in one table, nothing worth a thought in a table of 5,000). These bounds rest on the hash being good, which
 // the secret seed ensures. Keys of equal hash are still kept correctly: where splitting would not help or
 // the directory would outgrow its content, a segment grows beyond 64 buckets instead.
@@ -166,11 +167,10 @@ class HashTable {
   // One entry per value of the first depth_ bits of a hash. Entries of one segment are neighbours and equal
   // but for `count`, which only the first of them knows. With depth 0 it is own_entry_, not allocated.
   Segment* directory_ = &own_entry_;
-  Segment own_entry_;
-  const uint64_t hash_seed_;
-  const HashFunction hash_function_;
   uint32_t depth_ = 0;
   uint32_t deepest_segments_ = 1;  // those whose depth is depth_; none left: the directory can be halved
+  const uint64_t hash_seed_;
+  const HashFunction hash_function_;
   size_t items_ = 0;
   size_t ejected_items_ = 0;
   size_t deleted_items_ = 0;
@@ -179,24 +179,21 @@ class HashTable {
   size_t segments_ = 0;
   size_t buckets_ = 0;
   uint64_t slots_moved_ = 0;
+  Segment own_entry_;
 };
 
 template <class VisitSlot>
 bool HashTable::VisitSlots(VisitCursor& cursor, size_t items_min, VisitSlot&& visit) const {
-  constexpr uint32_t kAhead = 16;
   size_t visited = 0;
   while (!cursor.done && visited < items_min) {
     const HashRange range = RangeAt(cursor.next_hash);
     // Of a segment that has been merged since, the part below the cursor is done already.
     const bool partly_done = range.first < cursor.next_hash;
-    Slot* const slots = range.segment->slots;
-    const uint32_t end = range.segment->slot_count();
-    for (uint32_t i = 0; i < end; ++i) {
-      if (i + kAhead < end) PrefetchItemLines(ItemOf(slots[i + kAhead]));
-      if (slots[i] == 0 || (partly_done && HashOf(ItemOf(slots[i])) < cursor.next_hash)) continue;
-      visit(slots[i]);
+    range.segment->ForEachItem([&](Slot& slot) {
+      if (partly_done && HashOf(ItemOf(slot)) < cursor.next_hash) return;
+      visit(slot);
       ++visited;
-    }
+    });
     cursor.done = range.last == ~uint64_t{0};
     cursor.next_hash = cursor.done ? range.last : range.last + 1;
   }

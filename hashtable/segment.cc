@@ -8,6 +8,7 @@ namespace cairn::hashtable {
 namespace {
 
 constexpr size_t kBucketBytes = kBucketSlots * sizeof(Slot);
+constexpr size_t kBlockBytes = kBlockBuckets * kBucketBytes;
 
 bool BucketFull(const Slot* bucket) { return bucket[kBucketSlots - 1] != 0; }
 
@@ -25,10 +26,16 @@ void CloseGap(Slot* bucket, Slot* slot) {
   *last = 0;
 }
 
-constexpr uint32_t RoundUpToClass(uint32_t buckets) {
-  if (buckets <= 8) return buckets;
-  const uint32_t step = std::bit_ceil(buckets) / 8;
+constexpr uint32_t RoundUpToSize(uint32_t buckets) {
+  if (buckets <= kBlockBuckets) return buckets;
+  const uint32_t step = buckets <= kBucketsMax ? kBlockBuckets : std::bit_ceil(buckets) / 8;
   return (buckets + step - 1) / step * step;
+}
+
+Slot* AllocateAligned(size_t alignment, size_t bytes) {
+  void* const memory = std::aligned_alloc(alignment, bytes);
+  CAIRN_CHECK(memory != nullptr);
+  return static_cast<Slot*>(memory);
 }
 
 }  // namespace
@@ -40,29 +47,42 @@ Slot MakeSlot(uint16_t tag, Item* item, int frequency) {
 }
 
 uint32_t BucketsFor(uint32_t entries) {
-  uint32_t buckets = RoundUpToClass((entries + kBucketSlots - 1) / kBucketSlots);
+  uint32_t buckets = RoundUpToSize((entries + kBucketSlots - 1) / kBucketSlots);
   while (CapacityOf(buckets) < entries) buckets = NextBucketCount(buckets);
   return buckets;
 }
 
 Segment Segment::Allocate(uint32_t buckets, uint32_t depth) {
-  CAIRN_CHECK(buckets < (uint32_t{1} << 24));
   Segment segment;
   segment.depth = depth & 0xff;
-  if (buckets == 0) return segment;
-  const size_t bytes = buckets * kBucketBytes;
-  void* const memory = std::aligned_alloc(kBucketBytes, bytes);
-  CAIRN_CHECK(memory != nullptr);
-  std::memset(memory, 0, bytes);
-  segment.slots = static_cast<Slot*>(memory);
-  segment.bucket_count = buckets & 0xffffff;
+  segment.Reserve(buckets);
   return segment;
 }
 
-void Segment::Free() {
-  std::free(slots);
-  slots = nullptr;
-  bucket_count = 0;
+void Segment::Free() { Reserve(0); }
+
+void Segment::SetBlock(uint32_t index, Slot* block) {
+  static_assert(size_t{1} << kBlockShift == kBlockBytes);
+  const uint64_t number = reinterpret_cast<uint64_t>(block) >> kBlockShift;
+  block_low_[index] = static_cast<uint32_t>(number);
+  block_high_[index] = static_cast<uint8_t>(number >> 32);
+  CAIRN_CHECK(Block(index) == block);
+}
+
+// Makes the segment one of `buckets` empty buckets. Entries are forgotten, blocks kept as far as needed.
+void Segment::Reserve(uint32_t buckets) {
+  CAIRN_CHECK(buckets < (uint32_t{1} << 24));
+  const uint32_t blocks_before = InBlocks(bucket_count) ? bucket_count / kBlockBuckets : 0;
+  const uint32_t blocks = InBlocks(buckets) ? buckets / kBlockBuckets : 0;
+  if (blocks_before == 0) std::free(array_);
+  for (uint32_t i = blocks; i < blocks_before; ++i) std::free(Block(i));
+  for (uint32_t i = blocks_before; i < blocks; ++i) SetBlock(i, AllocateAligned(kBlockBytes, kBlockBytes));
+  for (uint32_t i = 0; i < blocks; ++i) std::memset(Block(i), 0, kBlockBytes);
+  if (blocks == 0) {
+    array_ = buckets == 0 ? nullptr : AllocateAligned(kBucketBytes, buckets * kBucketBytes);
+    if (array_ != nullptr) std::memset(array_, 0, buckets * kBucketBytes);
+  }
+  bucket_count = buckets & 0xffffff;
   count = 0;
 }
 
@@ -87,7 +107,9 @@ Slot* Segment::FindMovable(uint32_t bucket, uint32_t hole) const {
 }
 
 uint32_t Segment::Remove(Slot* slot) {
-  uint32_t hole = static_cast<uint32_t>((slot - slots) / kBucketSlots);
+  // Behind its home, where a search has just found it.
+  uint32_t hole = HomeOf(TagOf(*slot));
+  while (slot < Bucket(hole) || slot >= Bucket(hole) + kBucketSlots) hole = NextBucket(hole);
   bool was_full = BucketFull(Bucket(hole));
   CloseGap(Bucket(hole), slot);
   --count;
@@ -109,13 +131,19 @@ uint32_t Segment::Remove(Slot* slot) {
 }
 
 void Segment::InsertAll(const Segment& other) {
-  const uint32_t end = other.slot_count();
-  for (uint32_t i = 0; i < end; ++i) {
-    if (other.slots[i] != 0) Insert(other.slots[i]);
-  }
+  other.ForEach([this](Slot slot) { Insert(slot); });
 }
 
 void Segment::Resize(uint32_t buckets) {
+  CAIRN_CHECK(count <= buckets * kBucketSlots);
+  if (buckets <= kBucketsMax) {
+    Slot entries[kBucketsMax * kBucketSlots];
+    uint32_t taken = 0;
+    ForEach([&](Slot slot) { entries[taken++] = slot; });
+    Reserve(buckets);
+    for (uint32_t i = 0; i < taken; ++i) Insert(entries[i]);
+    return;
+  }
   Segment resized = Allocate(buckets, depth);
   resized.InsertAll(*this);
   Free();

@@ -2,9 +2,17 @@
 // Segment: one open-addressed piece of a HashTable, and the directory entry that names it. Internal to this
 // folder; hash_table.h includes it for the visitor only.
 //
-// Memory: an aligned array of `bucket_count` cache lines ("buckets") of 8 slots. The sizes used are exactly
-// jemalloc's size classes (NextBucketCount), so nothing is lost to rounding. Slots of a bucket are packed:
-// the first zero slot ends it.
+// Memory: `bucket_count` cache lines ("buckets") of 8 slots, in *blocks* of 8 buckets. All blocks of all
+// segments have one size, 512 bytes, so what one segment gives back the next one takes, whatever their sizes
+// are. (With an allocation of its own size for each segment, tables that grow in step move together from one
+// size class of the allocator to the next and leave the slabs behind them half empty: 4.6 bytes per item.)
+// Beside that a segment of less than 8 buckets, the only one of a small table, is one allocation, and so is
+// one of more than 64, which only colliding keys lead to. All sizes are jemalloc's size classes
+// (NextBucketCount), so nothing is lost to rounding. Slots of a bucket are packed: the first zero slot ends
+// it.
+//
+// The addresses of the blocks stand in the directory entry itself, so a search goes from there straight to
+// the bucket. They are 512-byte aligned, which leaves 5 bytes of each.
 //
 // Slot, 64 bits:
 //   63..48  tag: the low 16 bits of the key's hash (the directory uses the high ones)
@@ -18,6 +26,7 @@
 //
 // Not thread-safe. A Segment is a plain value: the HashTable frees the memory and drops the references.
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -33,8 +42,11 @@ namespace cairn::hashtable {
 using Slot = uint64_t;
 
 inline constexpr uint32_t kBucketSlots = 8;
+inline constexpr uint32_t kBlockBuckets = 8;
+inline constexpr uint32_t kBlockSlots = kBlockBuckets * kBucketSlots;
 /// A segment of this many buckets (4 KiB) is split when it is full, if the directory may grow.
 inline constexpr uint32_t kBucketsMax = 64;
+inline constexpr uint32_t kBlocksMax = kBucketsMax / kBlockBuckets;
 inline constexpr int kFrequencyMax = 7;
 
 inline constexpr int kTagShift = 48;
@@ -82,29 +94,31 @@ inline uint32_t TagMatches(const Slot* bucket, uint16_t tag) {
 #endif
 }
 
-/// Size classes, in buckets: 0 … 8, then four per doubling: 10, 12, 14, 16, 20, 24, 28, 32, 40, …
+/// Sizes of a segment, in buckets: 0 … 8, then by blocks to 64, then four per doubling: 80, 96, 112, 128, …
 constexpr uint32_t NextBucketCount(uint32_t buckets) {
-  return buckets < 8 ? buckets + 1 : buckets + std::bit_floor(buckets) / 4;
+  if (buckets < kBlockBuckets) return buckets + 1;
+  return buckets + (buckets < kBucketsMax ? kBlockBuckets : std::bit_floor(buckets) / 4);
 }
 constexpr uint32_t PreviousBucketCount(uint32_t buckets) {
-  return buckets <= 8 ? buckets - 1 : buckets - std::bit_ceil(buckets) / 8;
+  if (buckets <= kBlockBuckets) return buckets - 1;
+  return buckets - (buckets <= kBucketsMax ? kBlockBuckets : std::bit_ceil(buckets) / 8);
 }
-/// Entries that a segment may hold before it grows: 93 % of its slots, and all of them when there are few.
+/// Entries that a segment may hold before it grows: 94 % of its slots, and all of them when there are few.
 /// Each percent more saves 0.1 bytes per item, and makes the search for a missing key, which reads every
 /// full bucket it meets, 6 % slower.
 constexpr uint32_t CapacityOf(uint32_t buckets) {
-  return buckets * kBucketSlots - buckets * kBucketSlots * 7 / 100;
+  return buckets * kBucketSlots - buckets * kBucketSlots * 6 / 100;
 }
-/// The smallest size class that holds `entries`.
+/// The smallest size that holds `entries`.
 uint32_t BucketsFor(uint32_t entries);
 
 struct Segment {
-  Slot* slots = nullptr;  // null when bucket_count is 0
-  uint32_t count = 0;     // entries; authoritative in the first directory entry of the segment's range
+  uint32_t count = 0;  // entries; authoritative in the first directory entry of the segment's range
   uint32_t bucket_count : 24 = 0;
   uint32_t depth : 8 = 0;  // leading hash bits that all entries share
 
-  /// Allocates zeroed slots. `buckets` below 2^24, which takes 10^8 keys of one and the same hash to reach.
+  /// Allocates zeroed slots. `buckets`: one of the sizes above, below 2^24, which takes 10^8 keys of one and
+  /// the same hash to reach.
   static Segment Allocate(uint32_t buckets, uint32_t depth);
   /// Returns the memory; the entries' references are the caller's.
   void Free();
@@ -114,7 +128,12 @@ struct Segment {
   uint32_t HomeOf(uint32_t tag) const {
     return static_cast<uint32_t>((static_cast<uint64_t>(tag) * bucket_count) >> 16);
   }
-  const Slot* HomeBucket(uint16_t tag) const { return slots + size_t{HomeOf(tag)} * kBucketSlots; }
+  uint32_t NextBucket(uint32_t bucket) const { return bucket + 1 == bucket_count ? 0 : bucket + 1; }
+  /// The slots of a bucket; null in a segment without any.
+  Slot* Bucket(uint32_t bucket) const {
+    if (!InBlocks(bucket_count)) return array_ + size_t{bucket} * kBucketSlots;
+    return Block(bucket / kBlockBuckets) + bucket % kBlockBuckets * kBucketSlots;
+  }
 
   /// The first slot with this tag that `match(Slot)` accepts, or null.
   template <class Match>
@@ -125,20 +144,44 @@ struct Segment {
   /// Removes the entry in `*slot` and moves back those that had to spill because of it. Returns the number
   /// of entries moved between buckets.
   uint32_t Remove(Slot* slot);
-  /// Moves the entries into `buckets` buckets, which must have room for them. The source may have holes.
+  /// Moves the entries into `buckets` buckets, which must have room for them. There may be holes before.
+  /// Up to kBucketsMax this happens in place, and takes or gives back the blocks that make the difference.
   void Resize(uint32_t buckets);
   /// Inserts all entries of `other`, which keeps its memory.
   void InsertAll(const Segment& other);
 
+  /// Calls `visit(Slot&)` for each entry, in any order. It may change or empty the slot.
+  template <class VisitSlot>
+  void ForEach(VisitSlot&& visit) const;
+  /// The same for a visitor that looks at the items, which are prefetched.
+  template <class VisitSlot>
+  void ForEachItem(VisitSlot&& visit) const;
+
  private:
-  uint32_t NextBucket(uint32_t bucket) const { return bucket + 1 == bucket_count ? 0 : bucket + 1; }
+  static constexpr int kBlockShift = 9;  // log2 of the bytes of a block
+
+  static constexpr bool InBlocks(uint32_t buckets) {
+    return buckets >= kBlockBuckets && buckets <= kBucketsMax;
+  }
+  Slot* Block(uint32_t index) const {
+    const uint64_t number = block_low_[index] | static_cast<uint64_t>(block_high_[index]) << 32;
+    return reinterpret_cast<Slot*>(number << kBlockShift);
+  }
+  void SetBlock(uint32_t index, Slot* block);
+  void Reserve(uint32_t buckets);
   uint32_t Distance(uint32_t from, uint32_t to) const {
     return to >= from ? to - from : to + bucket_count - from;
   }
-  Slot* Bucket(uint32_t bucket) const { return slots + size_t{bucket} * kBucketSlots; }
   Slot* FindMovable(uint32_t bucket, uint32_t hole) const;
+
+  // Which of the two it is, follows from bucket_count.
+  union {
+    Slot* array_ = nullptr;           // the one allocation; null when bucket_count is 0
+    uint32_t block_low_[kBlocksMax];  // of the address of each block in units of a block
+  };
+  uint8_t block_high_[kBlocksMax] = {};
 };
-static_assert(sizeof(Segment) == 16, "a directory entry never straddles a cache line");
+static_assert(sizeof(Segment) == 48, "48 << depth bytes of directory are a size class of jemalloc");
 
 template <class Match>
 Slot* Segment::Find(uint16_t tag, Match&& match) const {
@@ -153,6 +196,29 @@ Slot* Segment::Find(uint16_t tag, Match&& match) const {
     bucket = NextBucket(bucket);
   }
   return nullptr;
+}
+
+template <class VisitSlot>
+void Segment::ForEach(VisitSlot&& visit) const {
+  for (uint32_t b = 0; b < bucket_count; ++b) {
+    Slot* const bucket = Bucket(b);
+    for (uint32_t i = 0; i < kBucketSlots; ++i) {
+      if (bucket[i] != 0) visit(bucket[i]);
+    }
+  }
+}
+
+template <class VisitSlot>
+void Segment::ForEachItem(VisitSlot&& visit) const {
+  constexpr uint32_t kAhead = 2;
+  for (uint32_t b = 0; b < bucket_count; ++b) {
+    Slot* const bucket = Bucket(b);
+    const Slot* const ahead = Bucket(std::min(b + kAhead, bucket_count - 1u));
+    for (uint32_t i = 0; i < kBucketSlots; ++i) {
+      PrefetchItemLines(ItemOf(ahead[i]));
+      if (bucket[i] != 0) visit(bucket[i]);
+    }
+  }
 }
 
 }  // namespace cairn::hashtable

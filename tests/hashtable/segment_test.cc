@@ -23,22 +23,35 @@ void ExpectHolds(const Segment& segment, const std::map<Slot, uint16_t>& entries
     ASSERT_NE(segment.Find(tag, [wanted](Slot slot) { return slot == wanted; }), nullptr);
   }
   size_t found = 0;
-  for (uint32_t i = 0; i < segment.slot_count(); ++i) found += segment.slots[i] != 0 ? 1 : 0;
+  segment.ForEach([&found](Slot) { ++found; });
   ASSERT_EQ(found, entries.size());
 }
 
-TEST(SegmentTest, BucketCountsAreJemallocSizeClasses) {
-  // nallocx(64 n, 0) == 64 n holds for exactly these n ≤ 64 (jemalloc 5.3).
-  const std::vector<uint32_t> classes = {1,  2,  3,  4,  5,  6,  7,  8,  10, 12,
-                                         14, 16, 20, 24, 28, 32, 40, 48, 56, 64};
+TEST(SegmentTest, SizesAreBlocksAndBeyondThemJemallocSizeClasses) {
+  // nallocx(64 n, 0) == 64 n holds for n ≤ 8 and all of those > 64 (jemalloc 5.3).
+  const std::vector<uint32_t> sizes = {1,  2,  3,  4,  5,  6,  7,   8,   16,  24, 32,
+                                       40, 48, 56, 64, 80, 96, 112, 128, 160, 192};
   uint32_t previous = 0;
-  for (const uint32_t buckets : classes) {
+  for (const uint32_t buckets : sizes) {
     EXPECT_EQ(NextBucketCount(previous), buckets);
     EXPECT_EQ(PreviousBucketCount(buckets), previous);
     previous = buckets;
   }
-  EXPECT_EQ(NextBucketCount(64), 80u);
-  EXPECT_EQ(PreviousBucketCount(80), 64u);
+}
+
+TEST(SegmentTest, ResizingInBlocksKeepsTheOthers) {
+  Segment segment = Segment::Allocate(24, 0);
+  const std::vector<Slot*> before = {segment.Bucket(0), segment.Bucket(8), segment.Bucket(16)};
+  segment.Insert(EntryWith(0x1234, 1));
+  for (const uint32_t buckets : {64u, 32u, 24u}) {
+    segment.Resize(buckets);
+    for (uint32_t i = 0; i < before.size(); ++i) EXPECT_EQ(segment.Bucket(8 * i), before[i]);
+    for (uint32_t b = 0; b < buckets; ++b) {
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(segment.Bucket(b)) % 512, b % 8 * 64);
+    }
+  }
+  segment.Free();
+  EXPECT_EQ(segment.Bucket(0), nullptr);
 }
 
 TEST(SegmentTest, BucketsForIsTheSmallestClassWithRoom) {
@@ -117,7 +130,7 @@ TEST(SegmentTest, RemovalKeepsSpilledEntriesReachable) {
   std::mt19937_64 random(3);
   const std::vector<uint16_t> tags = {0, 0x0100, 0x7000, 0xf000, 0xfff0, 0xffff};
   for (int round = 0; round < 50; ++round) {
-    Segment segment = Segment::Allocate(12, 0);
+    Segment segment = Segment::Allocate(round % 2 == 0 ? 7 : 16, 0);
     std::map<Slot, uint16_t> entries;
     for (uint64_t step = 0; step < 600; ++step) {
       if (!segment.full() && (entries.empty() || random() % 5 < 3)) {
@@ -141,14 +154,15 @@ TEST(SegmentTest, RemovalKeepsSpilledEntriesReachable) {
 
 TEST(SegmentTest, ResizeKeepsEntriesAndDepth) {
   std::mt19937_64 random(4);
-  Segment segment = Segment::Allocate(20, 5);
+  Segment segment = Segment::Allocate(24, 5);
   std::map<Slot, uint16_t> entries;
   for (uint32_t i = 0; i < 100; ++i) {
     const auto tag = static_cast<uint16_t>(random());
     entries[EntryWith(tag, i)] = tag;
     segment.Insert(EntryWith(tag, i));
   }
-  for (const uint32_t buckets : {14u, 64u, 16u, 80u}) {
+  // Within blocks, to one array and back, and the same below a block with as many entries as fit there.
+  for (const uint32_t buckets : {16u, 64u, 24u, 80u, 96u, 64u, 16u}) {
     segment.Resize(buckets);
     EXPECT_EQ(segment.bucket_count, buckets);
     EXPECT_EQ(segment.depth, 5u);

@@ -70,7 +70,7 @@ class HashTableInspector {
     }
     EXPECT_EQ(table.directory_ == &table.own_entry_, table.depth_ == 0);
     EXPECT_EQ(table.deepest_segments_, deepest);
-    found.table_bytes = found.slots * 8 + (table.depth_ == 0 ? 0 : entries * 16);
+    found.table_bytes = found.slots * 8 + (table.depth_ == 0 ? 0 : entries * 48);
     Compare(table.stats(), found);
     EXPECT_EQ(table.size(), found.items);
     EXPECT_EQ(table.digest(), found.digest);
@@ -79,47 +79,52 @@ class HashTableInspector {
   static uint32_t DirectoryDepth(const HashTable& table) { return table.depth_; }
 
  private:
+  static Slot SlotAt(const Segment& segment, uint32_t position) {
+    return segment.Bucket(position / kBucketSlots)[position % kBucketSlots];
+  }
+
   static void CheckRange(const HashTable& table, size_t first) {
     const Segment& segment = table.directory_[first];
     ASSERT_LE(segment.depth, table.depth_);
     ASSERT_EQ(first % table.Span(segment), 0u) << "a range starts at a multiple of its length";
     for (size_t i = 1; i < table.Span(segment); ++i) {
       const Segment& other = table.directory_[first + i];
-      ASSERT_EQ(other.slots, segment.slots);
       ASSERT_EQ(other.bucket_count, segment.bucket_count);
       ASSERT_EQ(other.depth, segment.depth);
+      for (uint32_t b = 0; b < segment.bucket_count; ++b) ASSERT_EQ(other.Bucket(b), segment.Bucket(b));
     }
   }
 
   static void CheckSegment(const HashTable& table, const Segment& segment, size_t first, TableStats& found) {
-    EXPECT_EQ(segment.slots == nullptr, segment.bucket_count == 0);
-    EXPECT_EQ(reinterpret_cast<uintptr_t>(segment.slots) % 64, 0u);
+    EXPECT_EQ(segment.Bucket(0) == nullptr, segment.bucket_count == 0);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(segment.Bucket(0)) % 64, 0u);
     if (segment.bucket_count != 0) {
       EXPECT_EQ(NextBucketCount(PreviousBucketCount(segment.bucket_count)), segment.bucket_count);
     }
     uint32_t count = 0;
     for (uint32_t i = 0; i < segment.slot_count(); ++i) {
-      if (segment.slots[i] == 0) continue;
+      const Slot slot = SlotAt(segment, i);
+      if (slot == 0) continue;
       ++count;
       CheckSlot(table, segment, first, i);
-      Count(*ItemOf(segment.slots[i]), found);
+      Count(*ItemOf(slot), found);
     }
     EXPECT_EQ(segment.count, count);
     EXPECT_LE(count, CapacityOf(segment.bucket_count));
   }
 
   static void CheckSlot(const HashTable& table, const Segment& segment, size_t first, uint32_t position) {
-    const Slot slot = segment.slots[position];
+    const Slot slot = SlotAt(segment, position);
     const uint64_t hash = table.HashOf(ItemOf(slot));
     ASSERT_EQ(TagOf(slot), TagOfHash(hash));
     ASSERT_EQ(slot & kSplitMark, 0u);
     ASSERT_EQ(table.FirstEntryOf(hash), first);
     for (uint32_t i = position / kBucketSlots * kBucketSlots; i < position; ++i) {
-      ASSERT_NE(segment.slots[i], 0u) << "slots are packed";
+      ASSERT_NE(SlotAt(segment, i), 0u) << "slots are packed";
     }
     const uint32_t bucket = position / kBucketSlots;
     for (uint32_t b = segment.HomeOf(TagOf(slot)); b != bucket; b = (b + 1) % segment.bucket_count) {
-      ASSERT_NE(segment.slots[b * kBucketSlots + kBucketSlots - 1], 0u) << "a search would end here";
+      ASSERT_NE(segment.Bucket(b)[kBucketSlots - 1], 0u) << "a search would end here";
     }
   }
 
