@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <rocksdb/db.h>
+#include <rocksdb/listener.h>
 #include <sys/stat.h>
 
 #include <chrono>
@@ -12,6 +13,7 @@
 
 #include "base/random.h"
 #include "engine/storage/kv_store.h"
+#include "engine/storage/rocks_options.h"
 #include "tests/storage/store_testing.h"
 
 namespace cairn::storage {
@@ -130,6 +132,17 @@ TEST_F(RocksStoreTest, AFileInPlaceOfTheDirectoryIsAnError) {
   std::filesystem::create_directories(dir_.Sub("deep"));
   std::ofstream(options_.path) << "x";
   EXPECT_FALSE(Open().ok());
+}
+
+TEST_F(RocksStoreTest, RocksDbMayNeverRecoverByItself) {
+  const RocksOptions rocks = MakeRocksOptions(options_, std::make_shared<LogRelease>());
+  EXPECT_EQ(rocks.db.max_bgerror_resume_count, 0);
+  bool auto_recovery = true;
+  for (const auto& listener : rocks.db.listeners) {
+    listener->OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason::kWriteCallback, rocksdb::Status::NoSpace(),
+                                   &auto_recovery);
+  }
+  EXPECT_FALSE(auto_recovery);
 }
 
 TEST_F(RocksStoreTest, RecordsReleasedBeforeTheirMemtableIsFullNeverReachAFile) {
