@@ -133,7 +133,7 @@ Outcome BinaryExecutor::OnlineUpdate(const Request& request) {
     update.name = std::string(request.key);
     BeginUpdate(engine_, action, update, pending);
   });
-  if (call == nullptr) return Park();
+  if (call == nullptr) return Outcome::kParked;
   if (!call->status().ok()) return AnswerStatus(request, call->status());
   proto::OutBuffer text;
   AppendUpdateLine(VerbOf(action), call->update(), text);
@@ -150,7 +150,7 @@ Outcome BinaryExecutor::SetVbucket(const Request& request) {
     engine_.SetVbucketState(Vbid(request.header.vbucket), *state,
                             [pending](Status status) { pending->Finish(std::move(status)); });
   });
-  return call == nullptr ? Park() : AnswerStatus(request, call->status());
+  return call == nullptr ? Outcome::kParked : AnswerStatus(request, call->status());
 }
 
 Outcome BinaryExecutor::DeleteVbucket(const Request& request) {
@@ -158,7 +158,7 @@ Outcome BinaryExecutor::DeleteVbucket(const Request& request) {
     engine_.DeleteVbucket(Vbid(request.header.vbucket),
                           [pending](Status status) { pending->Finish(std::move(status)); });
   });
-  return call == nullptr ? Park() : AnswerStatus(request, call->status());
+  return call == nullptr ? Outcome::kParked : AnswerStatus(request, call->status());
 }
 
 Outcome BinaryExecutor::GetVbucket(const Request& request) {

@@ -42,7 +42,7 @@ class ExecutorBase {
   bool output_full() const { return out_.size() >= service_.output_bytes_max; }
 
  protected:
-  /// The engine parked the request.
+  /// The engine parked an operation on a key; how long it waits is recorded.
   Outcome Park() {
     if (unfinished_.parked_ticks == 0) {
       stats_.Add(Counter::kParked);

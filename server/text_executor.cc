@@ -469,7 +469,7 @@ Outcome TextExecutor::OnlineUpdate(const Request& request) {
   const std::shared_ptr<AsyncCall> call = Await([&](const std::shared_ptr<AsyncCall>& pending) {
     BeginUpdate(engine_, request.action, request.argument, pending);
   });
-  if (call == nullptr) return Park();
+  if (call == nullptr) return Outcome::kParked;
   if (call->status().ok()) {
     AppendUpdateLine(VerbOf(request.action), call->update(), out_.buffer());
   } else {
