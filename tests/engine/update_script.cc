@@ -108,6 +108,7 @@ void UpdateScript::Set(int key, const std::string& value, uint32_t flags) {
   request.flags = flags;
   const MutationResult stored = Retry(
       [&](const WaiterRef& waiter) { return (*engine_)->Store((*engine_)->MakeKey(name), request, waiter); });
+  if (disk_->dead() && stored.code != Code::kOk) return;
   ASSERT_EQ(stored.code, Code::kOk) << CodeName(stored.code) << " although memory is not full";
   Record(name, stored, Version{value, flags, 0, 0});
 }
@@ -265,7 +266,17 @@ std::vector<UpdateScript::State> UpdateScript::Look() {
   std::vector<State> found(kVbuckets);
   for (int key = 0; key < kKeys; ++key) {
     const std::string name = Key(key);
-    if (std::optional<Version> version = engine_->Get(name)) found[Vb(name)][name] = *version;
+    ItemRef item;
+    const MutationResult read = Retry([&](const WaiterRef& waiter) -> MutationResult {
+      GetResult got = (*engine_)->Get((*engine_)->MakeKey(name), waiter);
+      item = std::move(got.item);
+      return {got.code, Cas(), Seqno()};
+    });
+    if (disk_->dead()) return found;
+    EXPECT_TRUE(read.code == Code::kOk || read.code == Code::kNotFound) << name << ' ' << CodeName(read.code);
+    if (read.code != Code::kOk) continue;
+    found[Vb(name)][name] =
+        Version{std::string(item->value()), item->flags(), item->expiry(), item->cas().get()};
   }
   return found;
 }
@@ -306,6 +317,7 @@ void UpdateScript::Judge() {
   const bool reverted_now = ended && !status.history.front().committed && ordered_ == Step::kRevert &&
                             seen_ != UpdatePhase::kReverting;
   const std::vector<State> found = Look();
+  if (disk_->dead()) return;  // in the middle of it: the next opening is judged
   for (uint32_t v = 0; v < kVbuckets; ++v) {
     if (reverted_now) {
       EXPECT_EQ(found[v], at_start_[v]) << "the revert was decided, vbucket " << v << " is not as at START\n"
