@@ -1,6 +1,7 @@
 // The hash table: find, insert, overwrite, erase and visit over 1,024 tables (what a node with 1,024 vbuckets
-// does), and its bytes per item over a range of sizes. Keys look like "key:000000012345678" (19 bytes),
-// values have 32 bytes. Operations go round in an order that no cache predicts.
+// does), and its bytes per item over a range of sizes, as the table counts them and as the allocator does.
+// Keys look like "key:000000012345678" (19 bytes), values have 32 bytes. Operations go round in an order that
+// no cache predicts.
 //
 //   table_bench --benchmark_filter=Find
 //   CAIRN_BENCH_ITEMS=1000000 table_bench      fewer items than the default 5,000,000
@@ -19,6 +20,7 @@
 #include "base/item.h"
 #include "base/key.h"
 #include "base/random.h"
+#include "bench/slab_bytes.h"
 #include "hashtable/hash_table.h"
 
 namespace cairn::hashtable {
@@ -85,6 +87,48 @@ std::vector<Target> RandomTargets(size_t count, uint64_t base = 0) {
   for (size_t i = 0; i < count; ++i) targets.emplace_back(base + random.Uniform(ItemCount()));
   return targets;
 }
+
+// What the tables keep from the system, with what is free in jemalloc's slabs, while all of them grow in
+// step; the time says nothing. Argument: items in each of the 1,024 tables, rising, so that each size is
+// reached from the one before. First of all, so that there are no other tables whose free memory they could
+// use.
+//   slabs, said         of the tables, as jemalloc has it and as the tables have it
+//   active, resident    of the whole process, items (of 96 bytes in jemalloc's classes) and all
+void BM_BytesPerItemInStep(benchmark::State& state) {
+  constexpr int64_t kItemsLast = 6000;
+  static Tables tables;
+  static size_t slabs_before = 0;
+  static size_t items = 0;
+  if (!HaveJemalloc()) return state.SkipWithError("not linked with jemalloc");
+  const size_t item_bytes = NewItem(Target(0), 1)->resident_bytes();
+  if (tables.empty()) {
+    tables = NewTables();
+    slabs_before = SlabBytes(item_bytes);
+  }
+  double said = 0;
+  for (auto _ : state) {
+    for (; items < static_cast<size_t>(state.range(0)); ++items) {
+      for (size_t t = 0; t < kTables; ++t) {
+        const Target target(items * kTables + t);
+        tables[t]->Put(target.hashed(), NewItem(target, 1));
+      }
+    }
+  }
+  const auto per_item = [](size_t bytes) {
+    return static_cast<double>(bytes) / static_cast<double>(items * kTables);
+  };
+  for (const auto& table : tables) said += per_item(table->stats().table_bytes);
+  state.counters["slabs"] = per_item(SlabBytes(item_bytes) - slabs_before);
+  state.counters["said"] = said;
+  state.counters["active"] = per_item(JemallocNumber<size_t>("stats.active"));
+  state.counters["resident"] = per_item(JemallocNumber<size_t>("stats.resident"));
+  if (state.range(0) == kItemsLast) tables.clear();
+}
+BENCHMARK(BM_BytesPerItemInStep)
+    ->ArgName("items")
+    ->DenseRange(2000, 6000, 250)
+    ->Iterations(1)
+    ->Unit(benchmark::kMillisecond);
 
 constexpr size_t kTargets = size_t{1} << 20;
 

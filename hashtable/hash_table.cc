@@ -82,12 +82,12 @@ HashTable::HashRange HashTable::RangeAt(uint64_t hash) const {
 }
 
 Slot* HashTable::FindSlot(const HashedKey& key) const {
-  return directory_[EntryOf(key.hash)].Find(TagOfHash(key.hash),
-                                            [&key](Slot slot) { return ItemOf(slot)->key() == key.key; });
+  return EntryAt(key.hash).Find(TagOfHash(key.hash),
+                                [&key](Slot slot) { return ItemOf(slot)->key() == key.key; });
 }
 
 Slot* HashTable::FindSlot(uint64_t hash, const Item* item) const {
-  return directory_[EntryOf(hash)].Find(TagOfHash(hash), [item](Slot slot) { return ItemOf(slot) == item; });
+  return EntryAt(hash).Find(TagOfHash(hash), [item](Slot slot) { return ItemOf(slot) == item; });
 }
 
 Item* HashTable::Find(const HashedKey& key) const {
@@ -116,16 +116,17 @@ void HashTable::SetFrequency(const HashedKey& key, int frequency) {
 }
 
 void HashTable::PrefetchBucket(uint64_t hash) const {
-  // Both the home bucket and the one that it spills into.
-  const Segment& segment = directory_[EntryOf(hash)];
-  const uint32_t home = segment.HomeOf(TagOfHash(hash));
-  PrefetchAt(segment.Bucket(home), 0);
-  PrefetchAt(segment.Bucket(segment.NextBucket(home)), 0);
+  // Both the home bucket and the one that it spills into (which the last one of a block has elsewhere: to
+  // look for it costs more than it saves).
+  const Segment& segment = EntryAt(hash);
+  const Slot* const home = segment.Bucket(segment.HomeOf(TagOfHash(hash)));
+  PrefetchAt(home, 0);
+  PrefetchAt(home, kBucketSlots * sizeof(Slot));
 }
 
 void HashTable::PrefetchItem(uint64_t hash) const {
   // Takes the first entry with the tag: that it is another key's is one case in a hundred.
-  directory_[EntryOf(hash)].Find(TagOfHash(hash), [](Slot slot) {
+  EntryAt(hash).Find(TagOfHash(hash), [](Slot slot) {
     PrefetchItemLines(ItemOf(slot));
     return true;
   });

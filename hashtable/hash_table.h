@@ -135,6 +135,13 @@ class HashTable {
 
   uint64_t HashOf(const Item* item) const { return hash_function_(item->key(), hash_seed_); }
   size_t EntryOf(uint64_t hash) const { return static_cast<size_t>((hash >> 1) >> (63 - depth_)); }
+  // For a search. Half of the entries lie on two cache lines, and which address will be read depends on the
+  // bucket count: both lines are asked for at once.
+  const Segment& EntryAt(uint64_t hash) const {
+    const Segment& entry = directory_[EntryOf(hash)];
+    PrefetchAt(&entry, sizeof(Segment) - 1);
+    return entry;
+  }
   size_t Span(const Segment& segment) const { return size_t{1} << (depth_ - segment.depth); }
   size_t FirstEntryOf(uint64_t hash) const;
   HashRange RangeAt(uint64_t hash) const;
