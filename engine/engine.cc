@@ -83,12 +83,6 @@ Status Engine::Impl::Open() {
     MutexLock lock(vb->mutex);
     vb->set_phase(core.CurrentPhase());
   }
-  if (recovered->revert_at_once) {
-    coordinator.Submit(UpdateCoordinator::Action::kRevert, UpdateRequest{},
-                       [](const Result<UpdateStatus>& r) {
-                         if (!r.ok()) CAIRN_LOG(kError, "revert at restart: {}", r.status().ToString());
-                       });
-  }
   if (recovered->replayed > 0) CAIRN_LOG(kInfo, "{} operations of the log replayed", recovered->replayed);
   return Status::Ok();
 }

@@ -295,8 +295,11 @@ Status Flusher::Fail(Status status, const std::vector<Vbid>& vbuckets, uint64_t 
     core_.metrics.Add(Metric::kReopens);
     // A full disk loses nothing that was answered; after the other two, what is not durable is in doubt.
     if (status.code() != Code::kNoSpace) cycle_ambiguous_.store(cycle, std::memory_order_release);
-    const Status reopened = core_.store.Reopen();
-    if (!reopened.ok()) CAIRN_LOG(kError, "cannot reopen the store: {}", reopened.ToString());
+    Status reopened = core_.store.Reopen();
+    if (!reopened.ok()) {
+      CAIRN_LOG(kError, "cannot reopen the store: {}", reopened.ToString());
+      status = std::move(reopened);  // what stands in the way now
+    }
   }
   {
     MutexLock lock(mutex_);

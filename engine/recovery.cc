@@ -117,6 +117,23 @@ void EndWindows(Core& core, const std::optional<UpdateId>& revert) {
   }
 }
 
+Status DecideRevert(Core& core, proto::UpdateMeta* update) {
+  update->state = proto::UpdateState::kReverted;
+  update->decided_ns = core.clock->WallNs();
+  for (const auto& vb : core.vbuckets) {
+    MutexLock lock(vb->mutex);
+    if (!vb->window()) continue;
+    update->keys_added += vb->window()->added;
+    update->keys_updated += vb->window()->updated;
+    update->keys_deleted += vb->window()->deleted;
+    update->window_bytes += vb->window()->bytes;
+  }
+  storage::LogBatch batch;
+  batch.meta_puts.emplace_back(proto::kUpdateCurrentName,
+                               proto::EncodeUpdateMeta(proto::kUpdateCurrentName, *update));
+  return StoreGate::Access(core.store)->WriteLog(batch, true);
+}
+
 Status WriteVbucketMetas(Core& core) {
   // Each record stands for itself, so several batches do: with long histories one would be too large.
   StoreGate::Access store(core.store);
@@ -154,10 +171,12 @@ Result<RecoveredState> Recover(Core& core, Random& random) {
   if (!state.clean || state.fresh) CAIRN_RETURN_IF_ERROR(WriteVbucketMetas(core));
   CAIRN_CRASH_POINT("recovery.before_update");
 
-  const Fate fate = FateOf(core, state);
+  Fate fate = FateOf(core, state);
   if (fate == Fate::kKeep) {
-    state.revert_at_once = core.options.update_on_restart == OnRestart::kRevert;
-    return state;
+    if (core.options.update_on_restart == OnRestart::kResume) return state;
+    // Decided now, and like every decision carried to its end before traffic.
+    CAIRN_RETURN_IF_ERROR(DecideRevert(core, &*state.update));
+    fate = Fate::kRevert;
   }
   EndWindows(core, fate == Fate::kRevert ? std::optional<UpdateId>(state.update->id) : std::nullopt);
   state.close_update = true;

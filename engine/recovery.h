@@ -18,7 +18,6 @@ struct RecoveredState {
   uint64_t replayed = 0;                    // operations of the log
   std::optional<proto::UpdateMeta> update;  // still open, or decided (then close_update)
   bool close_update = false;                // its windows were ended; see CloseDecidedUpdate
-  bool revert_at_once = false;              // it is open and the configuration says revert
   std::vector<proto::UpdateMeta> history;   // newest first
 };
 

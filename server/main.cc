@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -190,5 +191,6 @@ int Main(const std::vector<std::string>& args) {
 }  // namespace cairn::server
 
 int main(int argc, char** argv) {
+  umask(077);  // what we write is ours alone
   return cairn::server::Main(std::vector<std::string>(argv + 1, argv + argc));
 }

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/size.h"
 #include "engine/storage/rocks_error.h"
 #include "engine/storage/rocks_store.h"
 
@@ -17,7 +18,7 @@ namespace {
 constexpr uint64_t kCleanLogBytesMin = uint64_t{16} << 20;
 
 // What has to be free beside that which opening needs, so that it does not end in the same place at once.
-constexpr uint64_t kSpareBytes = uint64_t{16} << 20;
+constexpr uint64_t kSpareBytes = uint64_t{4} << 20;
 
 bool EndsWith(std::string_view name, std::string_view suffix) {
   return name.size() >= suffix.size() && name.substr(name.size() - suffix.size()) == suffix;
@@ -56,9 +57,13 @@ bool RocksStore::EnoughSpaceToOpen() const {
       options_.env != nullptr ? static_cast<rocksdb::Env*>(options_.env) : rocksdb::Env::Default();
   uint64_t free_bytes = 0;
   if (!env->GetFreeSpace(options_.path, &free_bytes).ok()) return true;  // cannot tell
+  return free_bytes >= SpaceToOpen();
+}
+
+uint64_t RocksStore::SpaceToOpen() const {
   // Opening writes what the WAL holds, at most about one filling of the memtables, into tables, while the
   // WAL is still there.
-  return free_bytes >= 2 * options_.memtable_bytes_max + kSpareBytes;
+  return options_.memtable_bytes_max + kSpareBytes;
 }
 
 Status RocksStore::Reopen() {
@@ -66,7 +71,10 @@ Status RocksStore::Reopen() {
   {
     MutexLock lock(error_mutex_);
     // A store that cannot be opened again for lack of space would not even answer reads.
-    if (stopped_ == Code::kNoSpace && db_ != nullptr && !EnoughSpaceToOpen()) return stopped_;
+    if (stopped_ == Code::kNoSpace && db_ != nullptr && !EnoughSpaceToOpen()) {
+      return Status(Code::kNoSpace,
+                    "the disk is full; writing goes on when " + FormatBytes(SpaceToOpen()) + " are free");
+    }
   }
   Close();
   CAIRN_RETURN_IF_ERROR(Open());

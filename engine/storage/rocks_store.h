@@ -60,6 +60,8 @@ class RocksStore final : public KvStore {
   // The answer to a failed write; lets no other one through until Reopen where the face says so.
   Status StopOn(Status status) CAIRN_EXCLUDES(error_mutex_);
   bool EnoughSpaceToOpen() const;
+  /// Bytes of disk that must be free for opening after NO_SPACE.
+  uint64_t SpaceToOpen() const;
   Status WriteSynced(rocksdb::WriteBatch* batch, bool sync, std::string_view what);
   Status WriteDataBatch(rocksdb::WriteBatch* batch) CAIRN_EXCLUDES(data_mutex_);
   bool DataMemtablesAreEmpty() const CAIRN_REQUIRES(data_mutex_);
