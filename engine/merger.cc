@@ -15,6 +15,7 @@ namespace {
 // A pass begins when so much has been logged, or after so long with anything at all.
 constexpr uint64_t kPassAtBytes = 24u << 20;
 constexpr int64_t kPassEveryNs = 5'000'000'000;
+constexpr int64_t kSettleAfterNs = 2'000'000'000;  // of nothing new in the log
 constexpr size_t kWriteBytes = 4u << 20;
 constexpr size_t kPassBytesMax = 64u << 20;
 
@@ -52,13 +53,25 @@ bool Merger::WaitForWork() {
     if (kicked_ || bytes >= kPassAtBytes) break;
     if (bytes > 0 && core_.clock->SteadyNs() - since >= kPassEveryNs) break;
     wake_.WaitFor(mutex_, std::chrono::milliseconds(50));
+    if (bytes == 0 && !settled_ && core_.clock->SteadyNs() - since >= kSettleAfterNs) return true;
   }
   kicked_ = false;
   return !stopping_;
 }
 
+void Merger::SettleIfIdle() {
+  // Whoever wrote meanwhile is not held up: RocksDB flushes behind writers.
+  if (settled_ || core_.unmerged_bytes.load(std::memory_order_relaxed) != 0) return;
+  settled_ = true;
+  const Status status = StoreGate::Access(core_.store)->Settle();
+  if (status.ok()) return;
+  CAIRN_LOG(kWarn, "cannot settle the store: {}", status.ToString());
+  if (NeedsReopen(status.code())) core_.report_store_failure();
+}
+
 void Merger::Run() {
   while (WaitForWork()) {
+    SettleIfIdle();
     for (;;) {
       const Result<bool> merged = RunPass();
       if (!merged.ok()) {
@@ -120,6 +133,7 @@ Result<bool> Merger::RunPass() {
   }
   CAIRN_CRASH_POINT("merger.before_cut");
   CAIRN_RETURN_IF_ERROR(RecordCuts());
+  settled_ = false;
   // Between passes, which may be far apart, no memory is kept.
   std::vector<storage::DataChange>().swap(changes_);
   core_.metrics.Add(Metric::kMergePasses);

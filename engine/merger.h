@@ -48,6 +48,7 @@ class Merger {
   };
   void Run();
   bool WaitForWork() CAIRN_EXCLUDES(mutex_);
+  void SettleIfIdle();
   /// Reads one vbucket's part into changes_; `through` is how far it came.
   Status Collect(Vbid vbucket, Seqno merged, Seqno bound, const std::vector<proto::VoidRange>& voids,
                  Seqno* through);
@@ -65,6 +66,7 @@ class Merger {
   CondVar wake_;
   bool kicked_ CAIRN_GUARDED_BY(mutex_) = false;
   bool stopping_ CAIRN_GUARDED_BY(mutex_) = false;
+  bool settled_ = false;       // the store was told that nothing is being written; of the merging thread
   uint32_t next_vbucket_ = 0;  // where the next pass begins, so that none starves
   std::thread thread_;
 };

@@ -114,7 +114,7 @@ Result<std::unique_ptr<engine::Engine>> OpenEngine(const engine::EngineOptions& 
     store.path = options.data_dir;
     // What is kept here is not kept as items: enough for group commits and the odd read of an ejected value.
     store.memtable_bytes_max = size_t{12} << 20;
-    store.cache_bytes = size_t{2} << 20;
+    store.cache_bytes = size_t{1} << 20;
     CAIRN_ASSIGN_OR_RETURN(deps.store, storage::OpenRocksStore(store));
   }
   return engine::Engine::Open(options, std::move(deps));

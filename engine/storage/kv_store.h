@@ -101,6 +101,9 @@ class KvStore {
   /// Everything given to WriteData before is durable on return. Then the caller records the new cut in meta.
   /// Writes a file, so its price (milliseconds) is to be shared by 10,000 changes or more where possible.
   virtual Status FlushData() = 0;
+  /// Hint that nothing is being written: the log's memory is written out and freed, and the next opening has
+  /// less to replay. Changes nothing that can be read.
+  virtual Status Settle() = 0;
 
   virtual Result<std::string> GetLog(LogKey key) = 0;                           // NOT_FOUND
   virtual Result<std::string> GetData(Vbid vbucket, std::string_view key) = 0;  // NOT_FOUND

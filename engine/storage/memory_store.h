@@ -33,6 +33,7 @@ class MemoryStore final : public KvStore {
   Status SyncLog() override;
   Status WriteData(std::span<const DataChange> sorted_changes) override;
   Status FlushData() override;
+  Status Settle() override { return Status::Ok(); }
   Result<std::string> GetLog(LogKey key) override;
   Result<std::string> GetData(Vbid vbucket, std::string_view key) override;
   Result<std::string> GetMeta(std::string_view name) override;

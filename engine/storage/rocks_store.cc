@@ -173,6 +173,18 @@ Status RocksStore::FlushData() {
   return Status::Ok();
 }
 
+Status RocksStore::Settle() {
+  CAIRN_RETURN_IF_ERROR(Writable());
+  rocksdb::FlushOptions options;
+  options.wait = true;
+  options.allow_write_stall = true;
+  for (const Family family : {kLog, kMeta}) {
+    const rocksdb::Status status = db_->Flush(options, handle(family));
+    if (!status.ok()) return StopOn(FromRocks(status, "settle"));
+  }
+  return Status::Ok();
+}
+
 Result<std::string> RocksStore::Get(Family family, const std::string& key,
                                     std::string (*describe)(std::string_view)) {
   CAIRN_RETURN_IF_ERROR(Readable());

@@ -32,6 +32,7 @@ class RocksStore final : public KvStore {
   Status SyncLog() override;
   Status WriteData(std::span<const DataChange> sorted_changes) override;
   Status FlushData() override;
+  Status Settle() override;
   Result<std::string> GetLog(LogKey key) override;
   Result<std::string> GetData(Vbid vbucket, std::string_view key) override;
   Result<std::string> GetMeta(std::string_view name) override;

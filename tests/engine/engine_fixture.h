@@ -27,6 +27,7 @@ class SharedStore : public storage::KvStore {
     return store_->WriteData(changes);
   }
   Status FlushData() override { return store_->FlushData(); }
+  Status Settle() override { return store_->Settle(); }
   Result<std::string> GetLog(storage::LogKey key) override { return store_->GetLog(key); }
   Result<std::string> GetData(Vbid vbucket, std::string_view key) override {
     return store_->GetData(vbucket, key);
