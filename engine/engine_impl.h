@@ -38,6 +38,9 @@ class Engine::Impl {
   /// Waits (control thread) until everything done so far is durable, or the deadline.
   Status WaitDurable();
 
+  /// Like Run, but what has to be read from disk is left in `fx` for the caller to ask for.
+  template <class Operation>
+  auto Execute(const OpKey& key, const WaiterRef& waiter, Effects& fx, Operation&& operation);
   /// Enters the key's vbucket, runs `operation` under its lock, and does what it leaves behind.
   template <class Operation>
   auto Run(const OpKey& key, const WaiterRef& waiter, Operation&& operation);

@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
+#include <atomic>
 #include <charconv>
 #include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
 
 #include "engine/engine.h"
 #include "engine/engine_impl.h"
@@ -18,6 +21,20 @@ constexpr size_t kPrefetchWindow = 16;
 constexpr int kAttemptsMax = 1000;
 constexpr size_t kNumberSizeMax = 20;
 
+/// Wakes an operation on several keys once, when the last of its reads from disk is answered: it is repeated
+/// as a whole, and would ask again for all that is still missing if it was woken by each.
+class WaitForAll final : public Waiter {
+ public:
+  WaitForAll(WaiterRef waiter, size_t count) : waiter_(std::move(waiter)), left_(count) {}
+  void Wake() override {
+    if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1 && waiter_ != nullptr) waiter_->Wake();
+  }
+
+ private:
+  const WaiterRef waiter_;
+  std::atomic<size_t> left_;
+};
+
 /// A decimal number as incr and decr accept it: digits only, up to 2^64 - 1.
 bool ParseNumber(std::string_view text, uint64_t* number) {
   while (!text.empty() && text.back() == ' ') text.remove_suffix(1);  // decr pads with spaces
@@ -29,10 +46,9 @@ bool ParseNumber(std::string_view text, uint64_t* number) {
 }  // namespace
 
 template <class Operation>
-auto Engine::Impl::Run(const OpKey& key, const WaiterRef& waiter, Operation&& operation) {
+auto Engine::Impl::Execute(const OpKey& key, const WaiterRef& waiter, Effects& fx, Operation&& operation) {
   VBucket& vb = *core.vbuckets[key.vbucket.get()];
   const OpTime now = core.Now();
-  Effects fx;
   decltype(operation(vb, now, fx)) result;
   {
     MutexLock lock(vb.mutex);
@@ -45,6 +61,13 @@ auto Engine::Impl::Run(const OpKey& key, const WaiterRef& waiter, Operation&& op
     }
   }
   core.Finish(vb, fx);
+  return result;
+}
+
+template <class Operation>
+auto Engine::Impl::Run(const OpKey& key, const WaiterRef& waiter, Operation&& operation) {
+  Effects fx;
+  auto result = Execute(key, waiter, fx, std::forward<Operation>(operation));
   if (__builtin_expect(fx.fetch, 0) && !fetcher.Fetch(key.vbucket, key.text(), fx.fetch_seqno, waiter)) {
     result.code = Code::kTmpFail;
   }
@@ -79,10 +102,25 @@ void Engine::Prefetch(std::span<const OpKey> keys) {
 
 void Engine::GetMany(std::span<const OpKey> keys, std::span<GetResult> results, const WaiterRef& waiter) {
   CAIRN_DCHECK(keys.size() == results.size());
+  std::vector<std::pair<size_t, Seqno>> absent;  // from memory: index, version
   for (size_t begin = 0; begin < keys.size(); begin += kPrefetchWindow) {
     const size_t count = std::min(kPrefetchWindow, keys.size() - begin);
     Prefetch(keys.subspan(begin, count));
-    for (size_t i = begin; i < begin + count; ++i) results[i] = Get(keys[i], waiter);
+    for (size_t i = begin; i < begin + count; ++i) {
+      Effects fx;
+      results[i] = impl_->Execute(keys[i], waiter, fx, [&](VBucket& vb, const OpTime& now, Effects& effects) {
+        vb.mutex.AssertHeld();
+        return vb.Get(keys[i].hashed, now, effects);
+      });
+      if (__builtin_expect(fx.fetch, 0)) absent.emplace_back(i, fx.fetch_seqno);
+    }
+  }
+  if (absent.empty()) return;
+  const auto all = std::make_shared<WaitForAll>(waiter, absent.size());
+  for (const auto& [i, seqno] : absent) {
+    if (impl_->fetcher.Fetch(keys[i].vbucket, keys[i].text(), seqno, all)) continue;
+    results[i].code = Code::kTmpFail;
+    all->Wake();
   }
 }
 

@@ -232,6 +232,36 @@ TEST_F(Ejection, KeepsMemoryBelowTheHighWatermarkAndEveryValueReadable) {
   for (const std::string& key : keys_) ASSERT_EQ(E().Get(key)->value, std::string(3000, 'v') + key);
 }
 
+// Woken by each value that arrives, a multiget of many would ask again for all that are still missing, and
+// the queue of reads would fill up with them.
+TEST_F(Ejection, AMultigetReadsEachValueOnceAndIsWokenOnce) {
+  class CountingWaiter final : public Waiter {
+   public:
+    void Wake() override { ++wakes; }
+    int wakes = 0;
+  };
+  Load(600, 3000);
+  std::vector<OpKey> keys;
+  for (const std::string& key : keys_) {
+    const OpKey made = E()->MakeKey(key);
+    if (keys.size() < 20 && E()->Get(made, nullptr).code == Code::kWouldBlock) keys.push_back(made);
+  }
+  ASSERT_EQ(keys.size(), 20u);
+  const uint64_t asked_before = Number("", "ep_bg_fetch_queue") + Number("", "ep_bg_fetched");
+  auto waiter = std::make_shared<CountingWaiter>();
+  std::vector<GetResult> results(keys.size());
+  E()->GetMany(keys, results, waiter);
+  for (const GetResult& result : results) EXPECT_EQ(result.code, Code::kWouldBlock);
+  EXPECT_EQ(Number("", "ep_bg_fetch_queue") + Number("", "ep_bg_fetched"), asked_before + keys.size());
+  Background(20);
+  EXPECT_EQ(waiter->wakes, 1);
+  E()->GetMany(keys, results, waiter);
+  for (size_t i = 0; i < keys.size(); ++i) {
+    ASSERT_EQ(results[i].code, Code::kOk);
+    EXPECT_EQ(results[i].item->value(), std::string(3000, 'v') + std::string(keys[i].text()));
+  }
+}
+
 TEST_F(Ejection, ChangesOfEjectedItemsAreRight) {
   Load(600, 3000);
   const std::string value(3000, 'v');
