@@ -4,16 +4,18 @@
 
 namespace cairn::engine {
 
+MemoryUsage::Thresholds ThresholdsOf(const EngineOptions& options, uint64_t quota) {
+  const uint64_t percent = quota / 100;
+  return {quota, percent * options.low_watermark_percent, percent * options.high_watermark_percent,
+          percent * options.refuse_percent, percent * options.checkpoint_memory_percent};
+}
+
 Core::Core(const EngineOptions& engine_options, Clock* engine_clock,
            std::unique_ptr<storage::KvStore> kv_store, uint64_t seed)
     : options(engine_options),
       clock(engine_clock),
       hash_seed(seed),
-      memory(
-          MemoryUsage::Thresholds{engine_options.memory_quota,
-                                  engine_options.memory_quota / 100 * engine_options.low_watermark_percent,
-                                  engine_options.memory_quota / 100 * engine_options.high_watermark_percent,
-                                  engine_options.memory_quota / 100 * engine_options.refuse_percent}),
+      memory(ThresholdsOf(engine_options, engine_options.memory_quota)),
       store(std::move(kv_store)) {
   VBucketOptions vb;
   vb.hash_seed = hash_seed;

@@ -85,6 +85,9 @@ class StoreGate {
   std::unique_ptr<storage::KvStore> store_;
 };
 
+/// What the options' percentages make of a quota in bytes.
+MemoryUsage::Thresholds ThresholdsOf(const EngineOptions& options, uint64_t quota);
+
 struct Core {
   Core(const EngineOptions& engine_options, Clock* engine_clock, std::unique_ptr<storage::KvStore> kv_store,
        uint64_t seed);

@@ -163,9 +163,7 @@ Status Engine::SetParam(std::string_view name, std::string_view value) {
   CAIRN_ASSIGN_OR_RETURN(const uint64_t number, ParseSize(value));
   if (name == "memory_quota") {
     if (number < (uint64_t{1} << 20)) return Status(Code::kOutOfRange, "memory_quota: at least 1 MiB");
-    const EngineOptions& o = impl_->core.options;
-    impl_->core.memory.Set({number, number / 100 * o.low_watermark_percent,
-                            number / 100 * o.high_watermark_percent, number / 100 * o.refuse_percent});
+    impl_->core.memory.Set(ThresholdsOf(impl_->core.options, number));
     return Status::Ok();
   }
   if (name == "expiry_pager_interval_ms") {

@@ -201,6 +201,7 @@ void MemoryStats(const Core& core, const Totals& t, const Emitter& out) {
   out.Add("ep_item_bytes", t.table.item_bytes);
   out.Add("ep_table_bytes", t.table.table_bytes);
   out.Add("ep_checkpoint_memory", t.checkpoint_bytes);
+  out.Add("ep_checkpoint_memory_budget", core.memory.checkpoint_budget());
   out.Add("ep_onlineupdate_preimage_memory", t.preimage_bytes);
 }
 

@@ -110,7 +110,8 @@ bool Flusher::WaitForWork() {
     const bool work = !paused() && (!queue_.empty() || hurried || (unsynced_any_ && SyncDue(now)));
     if (work) {
       if (work_since_ns == 0) work_since_ns = now;
-      if (hurried || now - work_since_ns >= gather_ns) return true;
+      const bool pressed = hurried || core_.memory.checkpoints_over_budget();
+      if (pressed || now - work_since_ns >= gather_ns) return true;
       wake_.WaitFor(mutex_, std::chrono::nanoseconds(gather_ns - (now - work_since_ns)));
     } else if (unsynced_any_ && !paused()) {
       wake_.WaitFor(mutex_, std::chrono::milliseconds(20));

@@ -13,6 +13,7 @@ class MemoryUsage {
  public:
   struct Thresholds {
     uint64_t quota = 0, low = 0, high = 0, refuse = 0;  // bytes
+    uint64_t checkpoints = 0;                           // budget of the checkpoints, within the quota
   };
   explicit MemoryUsage(const Thresholds& thresholds) { Set(thresholds); }
 
@@ -21,8 +22,11 @@ class MemoryUsage {
     low_.store(t.low, std::memory_order_relaxed);
     high_.store(t.high, std::memory_order_relaxed);
     refuse_.store(t.refuse, std::memory_order_relaxed);
+    checkpoint_budget_.store(t.checkpoints, std::memory_order_relaxed);
   }
   void Add(int64_t bytes) { used_.fetch_add(bytes, std::memory_order_relaxed); }
+  /// A part of what Add counts.
+  void AddCheckpoints(int64_t bytes) { checkpoints_.fetch_add(bytes, std::memory_order_relaxed); }
 
   uint64_t used() const {
     const int64_t used = used_.load(std::memory_order_relaxed);
@@ -34,12 +38,21 @@ class MemoryUsage {
   uint64_t refuse() const { return refuse_.load(std::memory_order_relaxed); }
   /// Writes that add data get TMP_OOM.
   bool refuses(size_t more_bytes) const { return used() + more_bytes > refuse(); }
+  uint64_t checkpoint_budget() const { return checkpoint_budget_.load(std::memory_order_relaxed); }
+  /// Checkpoints hold more than their budget: the flusher does not wait to gather more, and cursors that may
+  /// be dropped are. Writes are refused by the quota alone, so that a slow disk costs no write before it
+  /// must.
+  bool checkpoints_over_budget() const {
+    const int64_t held = checkpoints_.load(std::memory_order_relaxed);
+    return held > 0 && static_cast<uint64_t>(held) > checkpoint_budget();
+  }
   bool above_high() const { return used() > high(); }
   bool above_low() const { return used() > low(); }
 
  private:
   std::atomic<int64_t> used_{0};
-  std::atomic<uint64_t> quota_{0}, low_{0}, high_{0}, refuse_{0};
+  std::atomic<int64_t> checkpoints_{0};
+  std::atomic<uint64_t> quota_{0}, low_{0}, high_{0}, refuse_{0}, checkpoint_budget_{0};
 };
 
 }  // namespace cairn::engine

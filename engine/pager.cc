@@ -149,8 +149,9 @@ void Pager::TickCheckpoints(int64_t now_ns) {
   const auto count = static_cast<uint32_t>(core_.vbuckets.size());
   for (uint32_t i = 0; i < kTickVbuckets && tick_vbucket_ < count; ++i, ++tick_vbucket_) {
     VBucket& vb = *core_.vbuckets[tick_vbucket_];
+    Effects fx;
     MutexLock lock(vb.mutex);
-    vb.Tick(core_.Now());
+    vb.Tick(core_.Now(), fx);
   }
   if (tick_vbucket_ < count) return;
   tick_vbucket_ = 0;

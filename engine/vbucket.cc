@@ -37,7 +37,12 @@ hashtable::HashedKey VBucket::Hash(std::string_view key) const {
 void VBucket::Account() {
   const hashtable::TableStats stats = table_.stats();
   auto now = static_cast<int64_t>(stats.item_bytes + stats.table_bytes);
-  if (checkpoints_) now += static_cast<int64_t>(checkpoints_->memory_bytes());
+  if (checkpoints_) {
+    const auto held = static_cast<int64_t>(checkpoints_->memory_bytes());
+    if (held != accounted_checkpoints_) options_.memory->AddCheckpoints(held - accounted_checkpoints_);
+    accounted_checkpoints_ = held;
+    now += held;
+  }
   if (preimages_) now += static_cast<int64_t>(preimages_->memory_bytes());
   if (now != accounted_) options_.memory->Add(now - accounted_);
   accounted_ = now;
@@ -179,8 +184,13 @@ bool VBucket::CloseCheckpoint(const OpTime& now) {
   return checkpoints_->CloseOpen(table_.digest(), now.steady_ns);
 }
 
-void VBucket::Tick(const OpTime& now) {
-  if (checkpoints_ && checkpoints_->ShouldClose(now.steady_ns)) CloseCheckpoint(now);
+void VBucket::Tick(const OpTime& now, Effects& fx) {
+  if (!checkpoints_) return;
+  if (checkpoints_->ShouldClose(now.steady_ns)) CloseCheckpoint(now);
+  if (__builtin_expect(options_.memory->checkpoints_over_budget(), 0)) {
+    checkpoints_->DropSlowestCursor(fx.trash);
+    Account();
+  }
 }
 
 void VBucket::SetState(VbucketState state, int64_t wall_ns, const OpTime& now, Effects& fx) {

@@ -137,8 +137,9 @@ class VBucket {
   /// Makes it again, empty and dead.
   void Recreate(uint64_t history_uuid) CAIRN_REQUIRES(mutex);
   bool CloseCheckpoint(const OpTime& now) CAIRN_REQUIRES(mutex);
-  /// Closes the open checkpoint when it is old enough.
-  void Tick(const OpTime& now) CAIRN_REQUIRES(mutex);
+  /// Closes the open checkpoint when it is old enough; over the checkpoints' budget, drops the cursor that
+  /// stands furthest behind, if it may be dropped (a stream's: it goes back to disk).
+  void Tick(const OpTime& now, Effects& fx) CAIRN_REQUIRES(mutex);
 
   // --- flush_all ---
   /// Everything up to now is gone at once; SweepFlushed removes it.
@@ -308,6 +309,7 @@ class VBucket {
   std::unordered_map<std::string, Code> fetch_errors_ CAIRN_GUARDED_BY(mutex);  // each told once
   std::vector<WaiterRef> parked_ CAIRN_GUARDED_BY(mutex);                       // waiting for another state
   int64_t accounted_ CAIRN_GUARDED_BY(mutex) = 0;
+  int64_t accounted_checkpoints_ CAIRN_GUARDED_BY(mutex) = 0;
   // Where the replayed log stood; meaningless once checkpoints_ is there.
   Seqno replayed_ CAIRN_GUARDED_BY(mutex);
   CheckpointId replayed_checkpoint_ CAIRN_GUARDED_BY(mutex);

@@ -17,7 +17,7 @@ import zlib
 
 import harness
 
-CYCLES = int(os.environ.get("CAIRN_KILL9_CYCLES", "60"))
+CYCLES = int(os.environ.get("CAIRN_KILL9_CYCLES", "100"))
 SEED = int(os.environ.get("CAIRN_KILL9_SEED", "1"))
 VBUCKETS = 16
 KEYS = [f"key-{i}" for i in range(120)]
