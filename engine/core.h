@@ -127,7 +127,10 @@ struct Core {
 
   /// After unlocking: hands over, wakes; memory is freed as `fx` goes out of scope at the caller.
   void Finish(VBucket& vb, Effects& fx) {
-    if (fx.dirty) hand_to_flusher(vb.id());
+    if (fx.dirty) {
+      fx.dirty = false;
+      hand_to_flusher(vb.id());
+    }
     if (__builtin_expect(!fx.wake.empty(), 0)) {
       for (const WaiterRef& waiter : fx.wake) waiter->Wake();
       fx.wake.clear();

@@ -199,17 +199,19 @@ Result<Engine::DumpPage> Engine::DumpItems(std::string_view position, size_t ite
     VBucket& vb = *impl_->core.vbuckets[vbucket];
     Effects fx;
     bool more = false;
+    bool readable = false;
     {
       MutexLock lock(vb.mutex);
       vb.Enter(impl_->core.CurrentPhase(), now, fx);
-      if (vb.undoing() || !vb.warm()) {
-        return Status(Code::kTmpFail, "not while warming up or while an online update is being reverted");
-      }
-      if (vb.exists() && vb.state() == VbucketState::kActive) {
+      readable = !vb.undoing() && vb.warm();
+      if (readable && vb.exists() && vb.state() == VbucketState::kActive) {
         more = vb.CollectSome(cursor, items_max - page.items.size(), now, &page.items);
       }
     }
     impl_->core.Finish(vb, fx);
+    if (!readable) {
+      return Status(Code::kTmpFail, "not while warming up or while an online update is being reverted");
+    }
     if (more) continue;
     ++vbucket;
     cursor = {};

@@ -114,6 +114,7 @@ void EndWindows(Core& core, const std::optional<UpdateId>& revert) {
     }
     vb->FinishRevert();
     if (fx.dirty) core.hand_to_flusher(vb->id());
+    fx.dirty = false;
   }
 }
 

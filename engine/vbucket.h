@@ -46,7 +46,12 @@ struct Effects {
   bool dirty = false;  // hand the vbucket to the flusher
   bool fetch = false;  // read the key from disk, then wake the waiter
   Seqno fetch_seqno;   // of the ejected item; 0: by key alone (the vbucket is cold)
-  bool merged_behind = false;
+
+  Effects() = default;
+  Effects(Effects&&) = default;
+  Effects& operator=(Effects&&) = default;
+  /// A vbucket that says it was handed over, and was not, would never be written again: Core::Finish does it.
+  ~Effects() { CAIRN_DCHECK(!dirty); }
 
   void Drop(ItemRef item) {
     if (!replaced) {

@@ -41,7 +41,8 @@ TEST_F(CheckpointBudget, WhatIsNotPersistedCountsUntilItIs) {
   EngineOptions options = SmallOptions();
   Open(options);
   ASSERT_TRUE(E()->StopPersistence().ok());
-  for (int i = 0; i < 300; ++i) ASSERT_EQ(E().Set("key-" + std::to_string(i), std::string(500, 'v')), Code::kOk);
+  for (int i = 0; i < 300; ++i)
+    ASSERT_EQ(E().Set("key-" + std::to_string(i), std::string(500, 'v')), Code::kOk);
   EXPECT_GT(Number("", "ep_checkpoint_memory"), 300u * 500);
   EXPECT_EQ(Number("", "ep_checkpoint_memory_budget"), options.memory_quota / 100 * 20);
   ASSERT_TRUE(E()->StartPersistence().ok());
