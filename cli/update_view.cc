@@ -46,6 +46,8 @@ PastUpdate ParsePast(const Fields& fields) {
   past.outcome = Text(fields, "outcome");
   past.started_s = Number(fields, "started");
   past.decided_s = Number(fields, "decided");
+  const uint64_t open_s = past.decided_s - std::min(past.started_s, past.decided_s);
+  past.open_ms = ParseU64(Text(fields, "open_ms")).value_or(open_s * 1000);
   // After a restart the server no longer knows, and says 0.
   past.duration_us = ParseU64(Text(fields, "duration_us"));
   if (past.duration_us == 0u) past.duration_us.reset();
@@ -80,8 +82,8 @@ std::string RenderHistory(const std::vector<PastUpdate>& history) {
                {"digest"},
                {"id"}});
   for (const PastUpdate& past : history) {
-    const auto open_s = static_cast<double>(past.decided_s - std::min(past.started_s, past.decided_s));
-    table.AddRow({FormatTime(past.started_s), past.name, past.outcome, FormatDuration(open_s),
+    table.AddRow({FormatTime(past.started_s), past.name, past.outcome,
+                  FormatDuration(static_cast<double>(past.open_ms) / 1e3),
                   past.duration_us ? FormatDuration(static_cast<double>(*past.duration_us) / 1e6) : "-",
                   FormatCount(past.added), FormatCount(past.updated), FormatCount(past.deleted),
                   DigestText(past), past.id});
@@ -93,6 +95,7 @@ void AppendHistoryJson(const PastUpdate& past, JsonWriter* json) {
   json->BeginObject().Name("id").String(past.id).Name("name").String(past.name);
   json->Name("outcome").String(past.outcome);
   json->Name("started").Number(past.started_s).Name("decided").Number(past.decided_s);
+  json->Name("open_ms").Number(past.open_ms);
   if (past.duration_us) json->Name("duration_us").Number(*past.duration_us);
   json->Name("added").Number(past.added).Name("updated").Number(past.updated);
   json->Name("deleted").Number(past.deleted).Name("digest_equal").Bool(past.digest_equal);

@@ -21,6 +21,7 @@ struct PastUpdate {
   std::string outcome;                  // "completed" or "reverted"
   uint64_t started_s = 0;               // Unix time
   uint64_t decided_s = 0;               // Unix time
+  uint64_t open_ms = 0;                 // from START to the decision
   std::optional<uint64_t> duration_us;  // from the decision until it was done
   uint64_t added = 0, updated = 0, deleted = 0;
   bool digest_equal = true;  // of a revert: afterwards the digest was that of START

@@ -124,6 +124,7 @@ void UpdateStats(const UpdateStatus& s, const CounterSet<Metric>& metrics, const
     out.Add(prefix + "outcome", h.committed ? "completed" : "reverted");
     out.Add(prefix + "started", Time(h.started_ns));
     out.Add(prefix + "decided", Time(h.decided_ns));
+    out.Add(prefix + "open_ms", (h.decided_ns - h.started_ns) / 1'000'000);
     out.Add(prefix + "duration_us", (h.finished_ns - h.decided_ns) / 1000);
     out.Add(prefix + "added", h.added);
     out.Add(prefix + "updated", h.updated);

@@ -32,6 +32,7 @@ StatList Updating() {
           {"online_update_history_0_outcome", "reverted"},
           {"online_update_history_0_started", "1715938000"},
           {"online_update_history_0_decided", "1715938060"},
+          {"online_update_history_0_open_ms", "62000"},
           {"online_update_history_0_duration_us", "12000"},
           {"online_update_history_0_added", "5"},
           {"online_update_history_0_updated", "6"},
@@ -74,7 +75,7 @@ TEST(UpdateViewTest, TheTableTellsAllAndWhatEachDecisionWouldDo) {
       "started               name   outcome      open for   took  added  updated  deleted  digest       id\n"
       "--------------------  -----  ---------  ----------  -----  -----  -------  -------  -----------  "
       "--------------------------------\n"
-      "2024-05-17 09:26:40Z  first  reverted   1 min 00 s  12 ms      5        6        7  as at START  "
+      "2024-05-17 09:26:40Z  first  reverted   1 min 02 s  12 ms      5        6        7  as at START  "
       "22222222222222222222222222222222\n"
       "-                            completed        0 ms      -      0        0        0               "
       "11111111111111111111111111111111\n");
