@@ -68,7 +68,8 @@ rocksdb::BlockBasedTableOptions MakeTableOptions(const std::shared_ptr<rocksdb::
   table.block_cache = cache;
   table.cache_index_and_filter_blocks = true;
   table.cache_index_and_filter_blocks_with_high_priority = true;
-  table.pin_l0_filter_and_index_blocks_in_cache = true;
+  // Not pinned: the filters of eight young files would take several times what the whole cache is allowed.
+  table.pin_l0_filter_and_index_blocks_in_cache = false;
   table.checksum = rocksdb::kXXH3;
   return table;
 }
