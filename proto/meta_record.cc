@@ -133,6 +133,11 @@ std::string EncodeVbucketMeta(Vbid vbucket, const VbucketMeta& meta) {
   out.append(meta.window_update.view());
   AppendVarint(meta.window_start.get(), &out);
   AppendVarint(meta.window_checkpoint.get(), &out);
+  AppendVarint(meta.epoch, &out);
+  AppendVarint(meta.snapshot_start.get(), &out);
+  AppendVarint(meta.snapshot_end.get(), &out);
+  out.append(meta.last_update.id.view());
+  AppendFixed(static_cast<uint8_t>(meta.last_update.committed), &out);
   return Seal(VbucketMetaName(vbucket), std::move(out));
 }
 
@@ -180,6 +185,16 @@ Result<VbucketMeta> DecodeVbucketMeta(Vbid vbucket, std::string_view record) {
   meta.window_update = UpdateId::FromBytes(reader.Bytes(UpdateId::kSize)).value_or(UpdateId{});
   meta.window_start = Seqno(reader.Varint(kSeqnoMax));
   meta.window_checkpoint = CheckpointId(reader.Varint());
+  // Records written before there was replication end here.
+  if (reader.ok() && !reader.rest().empty()) {
+    meta.epoch = reader.Varint();
+    meta.snapshot_start = Seqno(reader.Varint(kSeqnoMax));
+    meta.snapshot_end = Seqno(reader.Varint(kSeqnoMax));
+    meta.last_update.id = UpdateId::FromBytes(reader.Bytes(UpdateId::kSize)).value_or(UpdateId{});
+    const auto committed = reader.Fixed<uint8_t>();
+    meta.last_update.committed = committed == 1;
+    if (committed > 1 || meta.snapshot_end < meta.snapshot_start) reader.Fail();
+  }
   if (!reader.ok()) return Corrupt(name, "fields do not parse");
   return meta;
 }

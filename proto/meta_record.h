@@ -73,6 +73,17 @@ struct VbucketMeta {
   UpdateId window_update;
   Seqno window_start;              // S
   CheckpointId window_checkpoint;  // id of the first checkpoint of the window
+  // Replication (docs/tap.md).
+  uint64_t epoch = 0;    // fencing: rises with each promotion
+  Seqno snapshot_start;  // a disk snapshot (start, end] is being received …
+  Seqno snapshot_end;    // … until end is reached; 0: none
+  /// The last online update that ended in this vbucket: what a promotion has to know.
+  struct LastUpdate {
+    UpdateId id;  // none: there was none
+    bool committed = false;
+    bool operator==(const LastUpdate&) const = default;
+  };
+  LastUpdate last_update;
 
   bool operator==(const VbucketMeta&) const = default;
 };

@@ -3,7 +3,8 @@
 // *data* (the state at a cut, keyed by key) and *meta* (small named records). The face shows neither
 // RocksDB nor which write path the data family uses.
 //
-// Records are opaque to the store: proto/disk_record.h encodes them and checks their checksums.
+// Records are opaque to the store (proto/disk_record.h encodes them and checks their checksums), but for one
+// question: is a data record a tombstone, and of which seqno.
 // Threads: all methods may be called from any thread, except Reopen and the destructor: nobody else may be
 // inside. An iterator belongs to one thread and ends before its store does.
 //
@@ -49,7 +50,12 @@ struct LogBatch {
   std::vector<std::pair<LogKey, std::string>> records;         // any order
   std::vector<std::pair<std::string, std::string>> meta_puts;  // same write as the records
   std::vector<std::string> meta_deletes;
-  bool empty() const { return records.empty() && meta_puts.empty() && meta_deletes.empty(); }
+  /// Log records of the vbucket with a seqno above the given one vanish in the same write (a rollback), but
+  /// for those in `records`. They count for kLogBatchBytesMax with 32 bytes each.
+  std::vector<std::pair<Vbid, Seqno>> log_cuts;
+  bool empty() const {
+    return records.empty() && meta_puts.empty() && meta_deletes.empty() && log_cuts.empty();
+  }
 };
 
 /// One change of the data family.
@@ -120,6 +126,10 @@ class KvStore {
   /// time, from ReadLog and GetLog. Call only after a meta record that says so is durable. Not remembered
   /// across opening: call again after it. Never lowers what was released before.
   virtual void ReleaseLog(Vbid vbucket, Seqno through) = 0;
+  /// Data records of `vbucket` that are tombstones (proto::DataTombstone) with seqno ≤ `through` are not
+  /// needed any more and may vanish, at any later time. As ReleaseLog: only after a meta record that says so
+  /// is durable, not remembered across opening, never lowered.
+  virtual void ReleaseTombstones(Vbid vbucket, Seqno through) = 0;
   /// Removes every log and data record of a vbucket (deletion of the vbucket) and forgets what was released
   /// of it. Nobody may write to the vbucket meanwhile. Durable on return; a crash or an error in the middle
   /// leaves any part, so repeat it.

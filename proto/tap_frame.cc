@@ -1,0 +1,1 @@
+#include "proto/tap_frame.h"
