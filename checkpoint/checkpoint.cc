@@ -13,7 +13,8 @@ CheckpointInfo Checkpoint::info() const {
   info.open = open_;
   info.live_items = live_items_;
   info.bytes = item_bytes_;
-  info.end_digest = end_digest_;
+  info.end_digest = end_digest_.value_or(0);
+  info.digest_known = end_digest_.has_value();
   info.opened_ns = opened_ns_;
   return info;
 }
@@ -69,7 +70,7 @@ void Checkpoint::SupersedeHeld(Seqno replaced, Trash& trash) {
   if (chunk.live() == 0 && &chunk != tail_) GiveUp(std::move(entry.chunk), trash);
 }
 
-void Checkpoint::Close(uint64_t digest) {
+void Checkpoint::Close(std::optional<uint64_t> digest) {
   open_ = false;
   end_digest_ = digest;
   tail_ = nullptr;

@@ -19,6 +19,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "base/item.h"
 #include "base/types.h"
@@ -81,7 +82,7 @@ class Checkpoint {
     SupersedeHeld(replaced, trash);
   }
 
-  void Close(uint64_t digest);
+  void Close(std::optional<uint64_t> digest);
 
   /// Releases the chunks whose operations are all ≤ `through`. Returns the last seqno that was released,
   /// Seqno(0) when none.
@@ -124,7 +125,7 @@ class Checkpoint {
   size_t item_bytes_ = 0;
   size_t released_item_bytes_ = 0;
   size_t slot_bytes_ = 0;
-  uint64_t end_digest_ = 0;
+  std::optional<uint64_t> end_digest_;
   int64_t opened_ns_;
   int64_t first_append_ns_ = 0;
   Fifo<Entry> chunks_;

@@ -72,7 +72,7 @@ struct CheckpointManager::Rep {
     if (replaced.get() != 0) open.Supersede(replaced, trash);
     open.Append(std::move(item), now_ns, trash);
   }
-  void CloseInto(CheckpointId next_id, uint64_t digest, int64_t now_ns);
+  void CloseInto(CheckpointId next_id, std::optional<uint64_t> digest, int64_t now_ns);
   Position PositionAfter(Seqno seqno) const;
   uint64_t RemainingAfter(const Position& position) const;
   Result<CursorId> AddCursor(std::string name, Seqno from, bool droppable);
@@ -80,7 +80,7 @@ struct CheckpointManager::Rep {
   void ReleaseConfirmed(Trash& trash);
 };
 
-void CheckpointManager::Rep::CloseInto(CheckpointId next_id, uint64_t digest, int64_t now_ns) {
+void CheckpointManager::Rep::CloseInto(CheckpointId next_id, std::optional<uint64_t> digest, int64_t now_ns) {
   open.Close(digest);
   last_closed = open.id();
   closed_bytes += open.memory_bytes() + sizeof(Checkpoint);
@@ -154,7 +154,7 @@ void CheckpointManager::Append(ItemRef item, Seqno replaced, int64_t now_ns, Tra
   rep_->Append(std::move(item), replaced, now_ns, trash);
 }
 
-bool CheckpointManager::CloseOpen(uint64_t digest, int64_t now_ns) {
+bool CheckpointManager::CloseOpen(std::optional<uint64_t> digest, int64_t now_ns) {
   if (rep_->open.empty()) return false;
   rep_->CloseInto(rep_->open.id() + 1, digest, now_ns);
   return true;
@@ -174,7 +174,7 @@ Status CheckpointManager::AppendAt(ItemRef item, Seqno replaced, int64_t now_ns,
   return Status::Ok();
 }
 
-Status CheckpointManager::OpenNext(CheckpointId id, uint64_t digest, int64_t now_ns) {
+Status CheckpointManager::OpenNext(CheckpointId id, std::optional<uint64_t> digest, int64_t now_ns) {
   const CheckpointId now_open = rep_->open.id();
   if (id < now_open) return Status(Code::kInvalidArgument, "checkpoint id goes back");
   if (id == now_open) return Status::Ok();

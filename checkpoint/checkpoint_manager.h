@@ -46,10 +46,11 @@ struct CheckpointInfo {
   Seqno first;  // seqno of the first slot
   Seqno last;   // seqno of the last slot; first - 1 when empty
   bool open = true;
-  size_t live_items = 0;    // entries not superseded, released ones included
-  size_t bytes = 0;         // Σ allocated bytes of entries still held
-  uint64_t end_digest = 0;  // vbucket digest at the end, known once closed
-  int64_t opened_ns = 0;    // when it was opened; its age counts from the first entry
+  size_t live_items = 0;      // entries not superseded, released ones included
+  size_t bytes = 0;           // Σ allocated bytes of entries still held
+  uint64_t end_digest = 0;    // vbucket digest at the end …
+  bool digest_known = false;  // … once closed, unless whoever closed it did not know it
+  int64_t opened_ns = 0;      // when it was opened; its age counts from the first entry
 };
 
 /// Never used twice by one manager.
@@ -100,9 +101,10 @@ class CheckpointManager {
   /// `now_ns` starts the age of an empty checkpoint.
   void Append(ItemRef item, Seqno replaced, int64_t now_ns, Trash& trash);
 
-  /// Closes the open checkpoint with the vbucket digest at its end and opens the next. An empty one is not
-  /// closed; returns whether it was. O(1). Cursors then have at least the checkpoint's end to read.
-  bool CloseOpen(uint64_t digest, int64_t now_ns);
+  /// Closes the open checkpoint with the vbucket digest at its end (none: not known) and opens the next. An
+  /// empty one is not closed; returns whether it was. O(1). Cursors then have at least the checkpoint's end
+  /// to read.
+  bool CloseOpen(std::optional<uint64_t> digest, int64_t now_ns);
   /// Does a limit (items, bytes, age) ask for CloseOpen? Never while the open checkpoint is empty.
   bool ShouldClose(int64_t now_ns) const;
 
@@ -115,7 +117,7 @@ class CheckpointManager {
   /// Closes the open checkpoint with `digest` and opens `id`; ids may be skipped. An empty open checkpoint
   /// is not closed but takes the id. Success without effect when `id` is open already, INVALID_ARGUMENT when
   /// it is older than that. O(1).
-  Status OpenNext(CheckpointId id, uint64_t digest, int64_t now_ns);
+  Status OpenNext(CheckpointId id, std::optional<uint64_t> digest, int64_t now_ns);
 
   // --- reading ---
   // A cursor that does not exist (any more) is a programmer error but in HasCursor and RemoveCursor: whoever

@@ -180,8 +180,15 @@ void VBucket::AppendMarker(const proto::Marker& marker, const OpTime& now, Effec
   Account();
 }
 
+std::optional<uint64_t> VBucket::EndDigest() const {
+  if (!warm_) return std::nullopt;
+  // While keys are still being put back the sequence says already that they are.
+  if (undoing_) return undoing_->digest_at_start + undoing_->digest_delta;
+  return table_.digest();
+}
+
 bool VBucket::CloseCheckpoint(const OpTime& now) {
-  return checkpoints_->CloseOpen(table_.digest(), now.steady_ns);
+  return checkpoints_->CloseOpen(EndDigest(), now.steady_ns);
 }
 
 void VBucket::Tick(const OpTime& now, Effects& fx) {

@@ -270,6 +270,8 @@ class VBucket {
   /// The one way a client's change comes about. `old` is what the table holds (null: nothing).
   MutationResult Commit(const hashtable::HashedKey& key, Item* old, ItemRef fresh, const OpTime& now,
                         Effects& fx) CAIRN_REQUIRES(mutex);
+  /// Of the vbucket as the sequence says it is; nothing while that is not in memory.
+  std::optional<uint64_t> EndDigest() const CAIRN_REQUIRES(mutex);
   void AppendMarker(const proto::Marker& marker, const OpTime& now, Effects& fx) CAIRN_REQUIRES(mutex);
   void RecordPreimage(const hashtable::HashedKey& key, Item* old, const Item& fresh) CAIRN_REQUIRES(mutex);
   void RestoreKey(const hashtable::HashedKey& key, Preimages::Entry entry, Effects& fx) CAIRN_REQUIRES(mutex);

@@ -195,6 +195,17 @@ TEST(CheckpointManagerTest, ABatchEndsAtACheckpointsEnd) {
   EXPECT_EQ(CheckpointId(2), batch.operations[0].checkpoint);
 }
 
+TEST(CheckpointManagerTest, ADigestThatWasNotKnownIsNotTakenForOne) {
+  Sequence s;
+  const CursorId cursor = *s.manager.AddCursor("p", Seqno(1));
+  s.Set("a");
+  s.manager.CloseOpen(std::nullopt, 0);
+  s.Set("b");
+  s.manager.CloseOpen(0, 0);
+  EXPECT_FALSE(s.ReadAll(cursor).checkpoint.digest_known);
+  EXPECT_TRUE(s.ReadAll(cursor).checkpoint.digest_known);
+}
+
 TEST(CheckpointManagerTest, AnEndIsReadOnceEvenByACursorThatHadEverything) {
   Sequence s;
   const CursorId cursor = *s.manager.AddCursor("p", Seqno(1));
