@@ -9,7 +9,7 @@ void Counters::NoteError(std::string_view text) {
   if (first_error.empty()) first_error = text.substr(0, kShown);
 }
 
-Batch::Batch(const KeySpace& space, Protocol protocol, CheckPolicy policy, Counters& counters)
+Batch::Batch(const KeySpace& space, Protocol protocol, ReadPolicy policy, Counters& counters)
     : space_(space), protocol_(protocol), policy_(policy), counters_(counters) {}
 
 void Batch::Clear() {
@@ -71,7 +71,11 @@ void Batch::EncodeBinary(size_t entry, std::string* out) {
   scratch_key_.clear();
   space_.AppendKey(e.key, &scratch_key_);
   if (!e.is_set) {
-    AppendBinaryGet(scratch_key_, opaque, quiet, out);
+    if (policy_.replica) {
+      AppendBinaryGetReplica(scratch_key_, opaque, out);
+    } else {
+      AppendBinaryGet(scratch_key_, opaque, quiet, out);
+    }
     return;
   }
   scratch_value_.clear();
@@ -130,7 +134,8 @@ std::optional<size_t> Batch::AcceptBinary(const Reply& reply) {
   if (entry.is_set) {
     if (!SettleStore(reply)) return std::nullopt;
   } else if (reply.kind == ReplyKind::kValue) {
-    if (!space_.IsKey(entry.key, reply.key)) return std::nullopt;
+    // GET_REPLICA's answer does not name the key; the opaque has said which one it is.
+    if (!policy_.replica && !space_.IsKey(entry.key, reply.key)) return std::nullopt;
     CheckValue(entry, reply.text);
   } else if (reply.kind == ReplyKind::kMiss) {
     ++counters_.misses;

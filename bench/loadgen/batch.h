@@ -32,15 +32,16 @@ struct Counters {
   void NoteError(std::string_view text);
 };
 
-struct CheckPolicy {
+struct ReadPolicy {
   bool verify = false;
   std::optional<uint32_t> expect_version;
+  bool replica = false;  // binary only: GET_REPLICA, which has no quiet form
 };
 
 class Batch {
  public:
   /// `space` and `counters` must outlive the batch.
-  Batch(const KeySpace& space, Protocol protocol, CheckPolicy policy, Counters& counters);
+  Batch(const KeySpace& space, Protocol protocol, ReadPolicy policy, Counters& counters);
 
   /// Forgets everything; the next Add* begin a new batch.
   void Clear();
@@ -80,7 +81,7 @@ class Batch {
 
   const KeySpace& space_;
   const Protocol protocol_;
-  const CheckPolicy policy_;
+  const ReadPolicy policy_;
   Counters& counters_;
   std::vector<Entry> entries_;
   std::vector<size_t> request_starts_;  // index into entries_

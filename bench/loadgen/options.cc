@@ -154,6 +154,8 @@ std::vector<Flag> DataFlags() {
       {"--expect-version", "V", "--verify, and a value of another version is a failure", ReadExpectedVersion},
       {"--misses-are-errors", nullptr, "a key that is not there fails the run",
        Switch(&Options::misses_are_errors)},
+      {"--replica", nullptr, "read from a replica (GET_REPLICA, binary protocol)", Switch(&Options::replica)},
+      {"--count-distinct", nullptr, "report how many different keys were set", Switch(&Options::count_distinct)},
       {"--json", nullptr, "print one line of JSON instead of text", Switch(&Options::json)},
       {"--help", nullptr, "this text", Switch(&Options::help)},
   };
@@ -177,6 +179,8 @@ Status Check(const Options& o) {
     if (c <= ' ' || c == 0x7f) return invalid("--prefix must be printable and without spaces");
   }
   if (o.order == Order::kOnce && o.ops > o.keys) return invalid("--order once has no more ops than keys");
+  if (o.replica && o.protocol != Protocol::kBinary) return invalid("--replica needs --protocol binary");
+  if (o.count_distinct && o.keys > kCountedKeysMax) return invalid("--count-distinct has room for 2^32 keys");
   if (o.zipf_exponent == 1.0) return invalid("--zipf-exponent must not be 1");
   const bool versions = o.version != 0U || o.expect_version.value_or(0) != 0;
   if (versions && o.value_size < kVersionedValueMin) {

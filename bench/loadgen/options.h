@@ -15,6 +15,8 @@ inline constexpr size_t kConnectionsMax = 20'000;
 /// Keys in flight on one connection: 16 bits of the binary protocol's opaque name them.
 inline constexpr size_t kBatchKeysMax = 65'535;
 inline constexpr uint64_t kKeysMax = 10'000'000'000;
+/// --count-distinct keeps a bit for each key.
+inline constexpr uint64_t kCountedKeysMax = uint64_t{1} << 32;
 inline constexpr double kSecondsMax = 3600;
 
 enum class Distribution : uint8_t { kUniform, kZipf };
@@ -51,6 +53,8 @@ struct Options {
   bool verify = false;
   std::optional<uint32_t> expect_version;  // with verify: any other version is a failure
   bool misses_are_errors = false;
+  bool replica = false;         // reads are GET_REPLICA
+  bool count_distinct = false;  // of the keys that are set
 
   int pin_cpu = -1;
   int server_pid = 0;

@@ -14,6 +14,7 @@ constexpr unsigned char kOpSet = 0x01;
 constexpr unsigned char kOpGetK = 0x0c;
 constexpr unsigned char kOpGetKQ = 0x0d;
 constexpr unsigned char kOpSetQ = 0x11;
+constexpr unsigned char kOpGetReplica = 0x83;
 
 struct Line {
   ParseOutcome outcome = ParseOutcome::kNeedMore;
@@ -107,7 +108,7 @@ ParseOutcome ParseBinary(std::string_view input, Reply* reply) {
   reply->consumed = kBinaryHeader + body_size;
   reply->text = input.substr(kBinaryHeader + extras_size + key_size, body_size - extras_size - key_size);
   reply->key = input.substr(kBinaryHeader + extras_size, key_size);
-  const bool is_get = opcode == kOpGetK || opcode == kOpGetKQ;
+  const bool is_get = opcode == kOpGetK || opcode == kOpGetKQ || opcode == kOpGetReplica;
   if (status == 0) {
     reply->kind = is_get ? ReplyKind::kValue : ReplyKind::kStored;
   } else if (status == 1 && is_get) {
@@ -243,6 +244,11 @@ void AppendSet(Protocol protocol, std::string_view key, std::string_view value, 
 
 void AppendBinaryGet(std::string_view key, uint32_t opaque, bool quiet, std::string* out) {
   AppendBinaryHeader({quiet ? kOpGetKQ : kOpGetK, key.size(), 0, 0, opaque}, out);
+  out->append(key);
+}
+
+void AppendBinaryGetReplica(std::string_view key, uint32_t opaque, std::string* out) {
+  AppendBinaryHeader({kOpGetReplica, key.size(), 0, 0, opaque}, out);
   out->append(key);
 }
 

@@ -54,6 +54,8 @@ void AppendSet(Protocol protocol, std::string_view key, std::string_view value, 
 /// Binary GETK or SET. The quiet forms answer only what is worth an answer (a hit, an error), so the last
 /// request of a pipeline is sent loud to end it.
 void AppendBinaryGet(std::string_view key, uint32_t opaque, bool quiet, std::string* out);
+/// GET_REPLICA: a read that a replica answers.
+void AppendBinaryGetReplica(std::string_view key, uint32_t opaque, std::string* out);
 void AppendBinarySet(std::string_view key, std::string_view value, uint32_t opaque, bool quiet,
                      std::string* out);
 

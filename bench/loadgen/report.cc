@@ -88,6 +88,9 @@ std::string TextReport(const Options& options, const Outcome& outcome) {
     Append(&out, "%llu keys were due and could not be sent for lack of answers\n",
            static_cast<unsigned long long>(outcome.unsent));
   }
+  if (options.count_distinct) {
+    Append(&out, "%llu different keys were set\n", static_cast<unsigned long long>(outcome.distinct_sets));
+  }
   if (!c.first_error.empty()) out += "first error: " + JsonString(c.first_error) + "\n";
   return out;
 }
@@ -122,6 +125,9 @@ std::string JsonReport(const Options& options, const Outcome& outcome) {
            static_cast<unsigned long long>(outcome.server_after->rss_peak_bytes));
   }
   Append(&out, ",\"unsent\":%llu", static_cast<unsigned long long>(outcome.unsent));
+  if (options.count_distinct) {
+    Append(&out, ",\"distinct_sets\":%llu", static_cast<unsigned long long>(outcome.distinct_sets));
+  }
   out += ",\"first_error\":" + JsonString(c.first_error) + "}\n";
   return out;
 }

@@ -184,6 +184,7 @@ Result<Outcome> Runner::Run() {
   Loop();
   outcome_.seconds = static_cast<double>(last_reply_ns_ - start_ns_) / kNsPerSecond;
   outcome_.client_cpu_seconds = OwnCpuSeconds() - cpu_before;
+  outcome_.distinct_sets = supply_.distinct_sets();
   CAIRN_RETURN_IF_ERROR(ReadServer(&outcome_.server_after));
   const bool reached_end = exhausted_ || (options_.seconds > 0 && last_reply_ns_ >= end_ns_) ||
                            (options_.seconds > 0 && stopping_ && clock_.SteadyNs() >= end_ns_);

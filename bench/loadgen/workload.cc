@@ -12,7 +12,15 @@ constexpr uint64_t kScrambleSeed = 0x5ca1ab1e0ddba11ULL;
 }  // namespace
 
 Supply::Supply(const Options& options)
-    : left_(options.ops == 0 ? UINT64_MAX : options.ops), scramble_(options.keys, kScrambleSeed) {}
+    : left_(options.ops == 0 ? UINT64_MAX : options.ops), scramble_(options.keys, kScrambleSeed) {
+  if (options.count_distinct) set_keys_.resize(options.keys);
+}
+
+void Supply::NoteSet(uint64_t key) {
+  if (set_keys_.empty() || set_keys_[key]) return;
+  set_keys_[key] = true;
+  ++distinct_sets_;
+}
 
 size_t Supply::Take(size_t wanted) {
   const uint64_t taken = std::min<uint64_t>(wanted, left_);
@@ -40,7 +48,9 @@ bool Workload::Fill(Batch* batch) {
     if (keys == 0) break;
     if (is_set) {
       const uint32_t version = options_.version ? *options_.version : static_cast<uint32_t>(random_.Next());
-      batch->AddSet(NextKey(), version);
+      const uint64_t key = NextKey();
+      supply_.NoteSet(key);
+      batch->AddSet(key, version);
       continue;
     }
     batch->AddGet();

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "bench/loadgen/batch.h"
 #include "bench/loadgen/options.h"
@@ -22,11 +23,16 @@ class Supply {
   uint64_t NextOnce() { return scramble_(next_++); }
   /// The key number of a rank, so that the popular keys of a Zipf load lie scattered.
   uint64_t Scatter(uint64_t rank) const { return scramble_(rank); }
+  /// Notes that `key` is being set; kept only with --count-distinct.
+  void NoteSet(uint64_t key);
+  uint64_t distinct_sets() const { return distinct_sets_; }
 
  private:
   uint64_t left_;
   uint64_t next_ = 0;
   Permutation scramble_;
+  std::vector<bool> set_keys_;
+  uint64_t distinct_sets_ = 0;
 };
 
 class Workload {

@@ -7,7 +7,7 @@ namespace {
 
 class BatchTest : public testing::Test {
  protected:
-  Batch Make(Protocol protocol, CheckPolicy policy = {}) {
+  Batch Make(Protocol protocol, ReadPolicy policy = {}) {
     return Batch(space_, protocol, policy, counters_);
   }
 
@@ -121,6 +121,23 @@ TEST_F(BatchTest, BinaryRefusesStaleForeignAndRepeatedReplies) {
   EXPECT_EQ(batch.Accept(Binary(ReplyKind::kStored, serial)), std::nullopt) << "another operation";
   EXPECT_EQ(batch.Accept(Binary(ReplyKind::kValue, serial, Key(1), Value(1))), 1U);
   EXPECT_EQ(batch.Accept(Binary(ReplyKind::kValue, serial, Key(1), Value(1))), std::nullopt) << "repeated";
+}
+
+TEST_F(BatchTest, EachReadFromAReplicaHasItsOwnAnswerWithoutTheKey) {
+  Batch batch = Make(Protocol::kBinary, {true, 0, true});
+  AddGet(&batch, {1});
+  AddGet(&batch, {2});
+  std::string out;
+  batch.Encode(&out);
+  constexpr size_t kRequest = 24 + 8;
+  ASSERT_EQ(out.size(), 2 * kRequest);
+  EXPECT_EQ(static_cast<unsigned char>(out[1]), 0x83);
+  EXPECT_EQ(static_cast<unsigned char>(out[kRequest + 1]), 0x83);
+  EXPECT_EQ(batch.Accept(Binary(ReplyKind::kValue, 0, {}, Value(1))), 1U);
+  EXPECT_EQ(batch.Accept(Binary(ReplyKind::kValue, 1, {}, Value(1))), 1U);
+  EXPECT_TRUE(batch.done());
+  EXPECT_EQ(counters_.hits, 2U);
+  EXPECT_EQ(counters_.verify_failures, 1U) << "the value of another key";
 }
 
 TEST_F(BatchTest, OnlyTheLastBinaryRequestIsLoud) {

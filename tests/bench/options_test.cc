@@ -60,6 +60,8 @@ TEST(LoadgenOptions, RefusesWhatMakesNoSense) {
       {"--port", "1", "--ops", "11", "--order", "once", "--keys", "10"},
       {"--port", "1", "--ops", "1", "--value-size", "10", "--version", "1"},
       {"--port", "1", "--ops", "1", "--zipf-exponent", "1"},
+      {"--port", "1", "--ops", "1", "--replica"},
+      {"--port", "1", "--ops", "1", "--count-distinct", "--keys", "5000000000"},
       {"--port", "1", "--ops", "1", "--max-seconds", "100000"},
   };
   for (const auto& args : bad) {

@@ -186,6 +186,17 @@ TEST_F(RunnerTest, LoadsEveryKeyOnceAndReadsThemAllBack) {
   EXPECT_EQ(ExitCode(options_, outcome), 0);
 }
 
+TEST_F(RunnerTest, CountsTheKeysThatWereSetOnceEach) {
+  options_.set_ratio = 1;
+  options_.ops = 300;
+  options_.count_distinct = true;
+  const Outcome outcome = RunIt();
+  EXPECT_EQ(outcome.counters.stored, 300U);
+  EXPECT_EQ(outcome.distinct_sets, server_.data().size());
+  EXPECT_LT(outcome.distinct_sets, 300U) << "300 draws of 500 keys repeat some";
+  EXPECT_NE(JsonReport(options_, outcome).find("\"distinct_sets\":"), std::string::npos);
+}
+
 TEST_F(RunnerTest, NoticesMissesAndWrongValues) {
   Load(1);
   auto& data = server_.data();
