@@ -36,6 +36,7 @@ struct EngineOptions {
   uint32_t update_age_max_s = 0;  // cap of its age; 0: none
   AtWindowCap update_at_cap = AtWindowCap::kRefuseWrites;
   OnRestart update_on_restart = OnRestart::kResume;
+  uint32_t tombstone_retention_s = 3 * 86'400;  // deletions younger than this are kept for replicas
 };
 
 }  // namespace cairn::engine

@@ -107,20 +107,35 @@ ItemMeta ReadDataMeta(WireReader& reader) {
   return meta;
 }
 
-/// Checks a data record and reads its fields; leaves the value in *value.
-Status OpenDataRecord(Vbid vbucket, std::string_view key, std::string_view record, ItemMeta* meta,
-                      std::string_view* value) {
+bool IsTombstoneKind(uint8_t kind) { return (kind & ~kKindExpired) == kKindDeleted; }
+
+/// A data record's parts, once it is known to be sound.
+struct DataParts {
+  uint8_t kind = kKindValue;
+  ItemMeta meta;
+  std::string_view value;
+};
+
+/// Checks a data record and takes it apart.
+Status OpenDataRecord(Vbid vbucket, std::string_view key, std::string_view record, DataParts* parts) {
   bool newer = false;
   const char* why =
       key.size() > kKeySizeMax ? "key too long" : Unsound(DataPlaceCrc(vbucket, key), record, &newer);
   if (why != nullptr) return Refused(DataName(vbucket, key), why, newer);
   WireReader reader(record.substr(kPrefixSize));
-  *meta = ReadDataMeta(reader);
-  *value = reader.rest();
-  if (!reader.ok() || static_cast<uint8_t>(record[1]) != kKindValue || value->size() > kValueSizeMax) {
+  parts->meta = ReadDataMeta(reader);
+  parts->value = reader.rest();
+  parts->kind = static_cast<uint8_t>(record[1]);
+  const size_t size_max = parts->kind == kKindValue ? kValueSizeMax : 0;
+  const bool known = parts->kind == kKindValue || IsTombstoneKind(parts->kind);
+  if (!reader.ok() || !known || parts->value.size() > size_max) {
     return Refused(DataName(vbucket, key), "fields do not parse", false);
   }
   return Status::Ok();
+}
+
+ItemRef TombstoneOf(std::string_view key, const DataParts& parts) {
+  return Item::NewDeleted(key, parts.kind != kKindDeleted, parts.meta);
 }
 
 }  // namespace
@@ -179,12 +194,13 @@ Result<LogRecord> DecodeLogRecord(Vbid vbucket, Seqno seqno, std::string_view re
 }
 
 void EncodeDataRecord(Vbid vbucket, const Item& item, std::string* out) {
-  CAIRN_CHECK(item.is_value());
+  CAIRN_CHECK(item.is_value() || item.is_deleted());
   const std::string_view value = item.value();
   out->resize(kHeadMax + value.size());
   char* p = out->data();
   *p++ = static_cast<char>(kRecordVersion);
-  *p++ = static_cast<char>(kKindValue);
+  const auto kind = static_cast<uint8_t>(item.kind());
+  *p++ = static_cast<char>(item.deleted_by_expiry() ? kind | kKindExpired : kind);
   p += sizeof(uint32_t);
   p = PutVarint(item.seqno().get(), p);
   p = PutFixed(item.cas().get(), p);
@@ -195,17 +211,28 @@ void EncodeDataRecord(Vbid vbucket, const Item& item, std::string* out) {
 }
 
 Result<ItemRef> DecodeDataRecord(Vbid vbucket, std::string_view key, std::string_view record) {
-  ItemMeta meta;
-  std::string_view value;
-  CAIRN_RETURN_IF_ERROR(OpenDataRecord(vbucket, key, record, &meta, &value));
-  return Item::NewValue(key, value, meta);
+  DataParts parts;
+  CAIRN_RETURN_IF_ERROR(OpenDataRecord(vbucket, key, record, &parts));
+  if (parts.kind != kKindValue) return TombstoneOf(key, parts);
+  return Item::NewValue(key, parts.value, parts.meta);
 }
 
 Result<ItemRef> DecodeDataAsEjected(Vbid vbucket, std::string_view key, std::string_view record) {
-  ItemMeta meta;
-  std::string_view value;
-  CAIRN_RETURN_IF_ERROR(OpenDataRecord(vbucket, key, record, &meta, &value));
-  return Item::NewEjected(key, value.size(), XXH3_64bits(value.data(), value.size()), meta);
+  DataParts parts;
+  CAIRN_RETURN_IF_ERROR(OpenDataRecord(vbucket, key, record, &parts));
+  if (parts.kind != kKindValue) return TombstoneOf(key, parts);
+  const uint64_t digest = XXH3_64bits(parts.value.data(), parts.value.size());
+  return Item::NewEjected(key, parts.value.size(), digest, parts.meta);
+}
+
+std::optional<Seqno> DataTombstone(std::string_view record) {
+  if (record.size() < kPrefixSize || static_cast<uint8_t>(record[0]) != kRecordVersion ||
+      !IsTombstoneKind(static_cast<uint8_t>(record[1]))) {
+    return std::nullopt;
+  }
+  WireReader reader(record.substr(kPrefixSize));
+  const Seqno seqno(reader.Varint(kSeqnoMax));
+  return reader.ok() ? std::optional<Seqno>(seqno) : std::nullopt;
 }
 
 }  // namespace cairn::proto

@@ -8,6 +8,7 @@
 // Pure functions, any thread.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -28,11 +29,15 @@ struct LogRecord {
 void EncodeLogRecord(Vbid vbucket, const Item& item, CheckpointId checkpoint, std::string* out);
 Result<LogRecord> DecodeLogRecord(Vbid vbucket, Seqno seqno, std::string_view record);
 
-/// Replaces *out. Data holds values only (checked).
+/// Replaces *out. Data holds values and deleted items, the tombstones (checked).
 void EncodeDataRecord(Vbid vbucket, const Item& item, std::string* out);
+/// A value or a deleted item.
 Result<ItemRef> DecodeDataRecord(Vbid vbucket, std::string_view key, std::string_view record);
-/// The same, as an ejected item that carries the value's size and digest. Reads (and checks) the value.
+/// The same, but a value as an ejected item that carries its size and digest. Reads (and checks) the value.
 Result<ItemRef> DecodeDataAsEjected(Vbid vbucket, std::string_view key, std::string_view record);
+/// The seqno of a data record that is a tombstone; nothing when it is a value or does not look like a record
+/// of this version. Looks at the first bytes only: no checksum is verified.
+std::optional<Seqno> DataTombstone(std::string_view record);
 
 enum class MarkerType : uint8_t {
   kOnlineUpdateStart = 1,

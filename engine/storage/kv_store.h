@@ -52,7 +52,7 @@ struct LogBatch {
   std::vector<std::string> meta_deletes;
   /// Log records of the vbucket with a seqno above the given one vanish in the same write (a rollback), but
   /// for those in `records`. They count for kLogBatchBytesMax with 32 bytes each.
-  std::vector<std::pair<Vbid, Seqno>> log_cuts;
+  std::vector<std::pair<Vbid, Seqno>> log_cuts{};
   bool empty() const {
     return records.empty() && meta_puts.empty() && meta_deletes.empty() && log_cuts.empty();
   }

@@ -16,8 +16,8 @@ size_t BytesOf(const LogBatch& batch) {
   return bytes;
 }
 
-Status CheckLogBatch(const LogBatch& batch) {
-  if (const size_t bytes = BytesOf(batch); bytes > kLogBatchBytesMax) {
+Status CheckLogBatch(const LogBatch& batch, size_t cut_records) {
+  if (const size_t bytes = BytesOf(batch) + cut_records * kLogCutBytes; bytes > kLogBatchBytesMax) {
     return Status(Code::kInvalidArgument, "log batch of " + std::to_string(bytes) + " bytes, at most " +
                                               std::to_string(kLogBatchBytesMax) + " are written at once");
   }

@@ -8,9 +8,13 @@
 
 namespace cairn::storage {
 
-/// Keys, names and records added up.
+/// What a log record that vanishes counts for in a batch.
+inline constexpr size_t kLogCutBytes = 32;
+
+/// Keys, names and records added up. Cuts are not in it: only the store knows how many records vanish.
 size_t BytesOf(const LogBatch& batch);
-/// INVALID_ARGUMENT when it is larger than kLogBatchBytesMax or touches the store's own record.
-Status CheckLogBatch(const LogBatch& batch);
+/// INVALID_ARGUMENT when it is larger than kLogBatchBytesMax, with `cut_records` records that vanish, or
+/// touches the store's own record.
+Status CheckLogBatch(const LogBatch& batch, size_t cut_records = 0);
 
 }  // namespace cairn::storage

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/storage/store_key.h"
+#include "proto/disk_record.h"
 
 namespace cairn::storage {
 namespace {
@@ -41,6 +42,24 @@ class LogReleaseFilter final : public rocksdb::CompactionFilter {
   mutable uint64_t current_released_ = 0;
 };
 
+class TombstoneFilter final : public rocksdb::CompactionFilter {
+ public:
+  explicit TombstoneFilter(LogRelease::Table released) : released_(std::move(released)) {}
+
+  Decision FilterV2(int /*level*/, const rocksdb::Slice& key, ValueType type, const rocksdb::Slice& record,
+                    std::string* /*new_value*/, std::string* /*skip_until*/) const override {
+    if (type != ValueType::kValue || key.size() < kVbucketPrefixSize) return Decision::kKeep;
+    const std::optional<Seqno> seqno = proto::DataTombstone(record.ToStringView());
+    if (!seqno) return Decision::kKeep;
+    const auto found = released_.find(VbucketOfKey(key.ToStringView()).get());
+    return found != released_.end() && seqno->get() <= found->second ? Decision::kRemove : Decision::kKeep;
+  }
+  const char* Name() const override { return "cairn.TombstoneFilter"; }
+
+ private:
+  const LogRelease::Table released_;
+};
+
 }  // namespace
 
 uint64_t LogRelease::Release(Vbid vbucket, Seqno through) {
@@ -60,6 +79,11 @@ void LogRelease::Forget(Vbid vbucket) {
 LogRelease::Table LogRelease::Copy() const {
   MutexLock lock(mutex_);
   return released_;
+}
+
+std::unique_ptr<rocksdb::CompactionFilter> TombstoneFilterFactory::CreateCompactionFilter(
+    const rocksdb::CompactionFilter::Context& /*context*/) {
+  return std::make_unique<TombstoneFilter>(release_->Copy());
 }
 
 std::unique_ptr<rocksdb::CompactionFilter> LogReleaseFilterFactory::CreateCompactionFilter(

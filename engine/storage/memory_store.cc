@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/storage/log_batch.h"
+#include "proto/disk_record.h"
 
 namespace cairn::storage {
 namespace {
@@ -79,10 +80,15 @@ MemoryStore::PendingBatch MemoryStore::Share(const LogBatch& batch) {
     out.meta_puts.emplace_back(name, std::make_shared<const std::string>(record));
   }
   out.meta_deletes = batch.meta_deletes;
+  out.log_cuts = batch.log_cuts;
   return out;
 }
 
 void MemoryStore::Apply(const PendingBatch& batch, LogState& state) {
+  for (const auto& [vbucket, seqno] : batch.log_cuts) {
+    state.log.erase(state.log.upper_bound({vbucket, seqno}),
+                    state.log.upper_bound({vbucket, Seqno(UINT64_MAX)}));
+  }
   for (const auto& [key, record] : batch.records) state.log.insert_or_assign(key, record);
   for (const auto& [name, record] : batch.meta_puts) state.meta.insert_or_assign(name, record);
   for (const auto& name : batch.meta_deletes) state.meta.erase(name);
@@ -106,10 +112,21 @@ void MemoryStore::Harden(LogState& state) {
   unsynced_.clear();
 }
 
+size_t MemoryStore::CountCut(const LogBatch& batch) const {
+  size_t count = 0;
+  for (const auto& [vbucket, seqno] : batch.log_cuts) {
+    for (auto it = live_.log.upper_bound({vbucket, seqno});
+         it != live_.log.end() && it->first.vbucket == vbucket; ++it) {
+      ++count;
+    }
+  }
+  return count;
+}
+
 Status MemoryStore::WriteLog(const LogBatch& batch, bool sync) {
   CallHook(Op::kWriteLog);
   MutexLock lock(mutex_);
-  CAIRN_RETURN_IF_ERROR(CheckLogBatch(batch));
+  CAIRN_RETURN_IF_ERROR(CheckLogBatch(batch, CountCut(batch)));
   const bool was_stopped = !stopped_.ok();
   if (Status status = BeginMutation(); !status.ok()) {
     if (was_stopped) return status;  // never tried
@@ -239,6 +256,17 @@ void MemoryStore::ReleaseLog(Vbid vbucket, Seqno through) {
   MutexLock lock(mutex_);
   for (LogState* state : {&live_, &durable_}) {
     state->log.erase(state->log.lower_bound({vbucket, Seqno(0)}), state->log.upper_bound({vbucket, through}));
+  }
+}
+
+void MemoryStore::ReleaseTombstones(Vbid vbucket, Seqno through) {
+  MutexLock lock(mutex_);
+  for (std::map<DataKey, Value>* data : {&live_data_, &durable_data_}) {
+    const auto begin = data->lower_bound({vbucket, std::string()});
+    for (auto it = begin; it != data->end() && it->first.first == vbucket;) {
+      const std::optional<Seqno> seqno = proto::DataTombstone(*it->second);
+      it = seqno && *seqno <= through ? data->erase(it) : std::next(it);
+    }
   }
 }
 

@@ -40,8 +40,9 @@ class MemoryStore final : public KvStore {
   Result<std::vector<std::pair<std::string, std::string>>> ScanMeta(std::string_view prefix) override;
   std::unique_ptr<Iterator> ReadLog(Vbid vbucket, Seqno first, Seqno last) override;
   std::unique_ptr<Iterator> ReadData(Vbid vbucket, std::string_view from_key) override;
-  /// Released records vanish at once.
+  /// Released records vanish at once, and so do released tombstones.
   void ReleaseLog(Vbid vbucket, Seqno through) override;
+  void ReleaseTombstones(Vbid vbucket, Seqno through) override;
   Status DropVbucket(Vbid vbucket) override;
   /// After AMBIGUOUS as CrashPower, else as CrashProcess; what is then there is durable. NO_SPACE while a
   /// plan of FailNth would still answer that.
@@ -82,6 +83,7 @@ class MemoryStore final : public KvStore {
     std::vector<std::pair<LogKey, Value>> records;
     std::vector<std::pair<std::string, Value>> meta_puts;
     std::vector<std::string> meta_deletes;
+    std::vector<std::pair<Vbid, Seqno>> log_cuts;
     bool rejected = false;  // the caller got an error: not live, but a crash may bring it back
   };
   struct PendingChange {
@@ -106,6 +108,8 @@ class MemoryStore final : public KvStore {
   void ForgetRejected() CAIRN_REQUIRES(mutex_);
   void KeepAfterCrash(size_t batches, Random* data_choice) CAIRN_REQUIRES(mutex_);
   void ApplyPart(std::vector<PendingChange> changes) CAIRN_REQUIRES(mutex_);
+  /// Live log records that the batch's cuts make vanish.
+  size_t CountCut(const LogBatch& batch) const CAIRN_REQUIRES(mutex_);
 
   mutable Mutex mutex_;
   std::function<void(Op)> hook_;

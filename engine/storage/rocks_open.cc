@@ -112,7 +112,7 @@ Status RocksStore::PrepareDirectory() const {
 
 Status RocksStore::OpenRocks() {
   CAIRN_RETURN_IF_ERROR(PrepareDirectory());
-  const RocksOptions rocks = MakeRocksOptions(options_, release_);
+  const RocksOptions rocks = MakeRocksOptions(options_, release_, tombstone_release_);
   const std::vector<rocksdb::ColumnFamilyDescriptor> families = {
       {rocksdb::kDefaultColumnFamilyName, rocks.meta},
       {"log", rocks.log},

@@ -85,7 +85,8 @@ rocksdb::ColumnFamilyOptions MakeFamily(const RocksStoreOptions& options, size_t
 
 }  // namespace
 
-RocksOptions MakeRocksOptions(const RocksStoreOptions& options, std::shared_ptr<const LogRelease> release) {
+RocksOptions MakeRocksOptions(const RocksStoreOptions& options, std::shared_ptr<const LogRelease> log,
+                              std::shared_ptr<const LogRelease> tombstones) {
   RocksOptions out;
   out.db = MakeDbOptions(options);
   rocksdb::LRUCacheOptions cache;
@@ -109,6 +110,7 @@ RocksOptions MakeRocksOptions(const RocksStoreOptions& options, std::shared_ptr<
   out.data.level0_file_num_compaction_trigger = 8;
   out.data.max_bytes_for_level_base = uint64_t{64} << 20;
   out.data.target_file_size_base = uint64_t{16} << 20;
+  out.data.compaction_filter_factory = std::make_shared<TombstoneFilterFactory>(std::move(tombstones));
 
   // The log is read in ranges; a filter would be dead weight. Larger blocks suit it.
   table.filter_policy.reset();
@@ -121,7 +123,7 @@ RocksOptions MakeRocksOptions(const RocksStoreOptions& options, std::shared_ptr<
   out.log.target_file_size_base = uint64_t{16} << 20;
   out.log.memtable_insert_with_hint_prefix_extractor.reset(
       rocksdb::NewFixedPrefixTransform(kVbucketPrefixSize));
-  out.log.compaction_filter_factory = std::make_shared<LogReleaseFilterFactory>(std::move(release));
+  out.log.compaction_filter_factory = std::make_shared<LogReleaseFilterFactory>(std::move(log));
   return out;
 }
 

@@ -19,6 +19,8 @@ struct RocksOptions {
   std::shared_ptr<rocksdb::Cache> cache;
 };
 
-RocksOptions MakeRocksOptions(const RocksStoreOptions& options, std::shared_ptr<const LogRelease> release);
+/// `log` and `tombstones`: what nobody needs any more of the log and of data.
+RocksOptions MakeRocksOptions(const RocksStoreOptions& options, std::shared_ptr<const LogRelease> log,
+                              std::shared_ptr<const LogRelease> tombstones);
 
 }  // namespace cairn::storage

@@ -86,14 +86,34 @@ Status RocksStore::WriteSynced(rocksdb::WriteBatch* batch, bool sync, std::strin
   return Status::Ok();
 }
 
+Result<std::vector<std::string>> RocksStore::CutKeys(const LogBatch& batch) {
+  std::vector<std::string> keys;
+  for (const auto& [vbucket, seqno] : batch.log_cuts) {
+    if (seqno.get() >= kSeqnoMax) continue;
+    const auto it = ReadLog(vbucket, seqno + 1, Seqno(kSeqnoMax));
+    for (; it->Valid() && keys.size() * kLogCutBytes <= kLogBatchBytesMax; it->Next()) {
+      keys.push_back(EncodeLogKey(it->log_key()));
+    }
+    CAIRN_RETURN_IF_ERROR(it->status());
+  }
+  return keys;
+}
+
 Status RocksStore::WriteLog(const LogBatch& batch, bool sync) {
   CAIRN_RETURN_IF_ERROR(Writable());
-  CAIRN_RETURN_IF_ERROR(CheckLogBatch(batch));
+  // RocksDB's DeleteRange has known errors in 7.8, so a cut names its records one by one. Whoever cuts a
+  // vbucket's log is the only one to write to it, so none is missed.
+  CAIRN_ASSIGN_OR_RETURN(const std::vector<std::string> cut_keys, CutKeys(batch));
+  CAIRN_RETURN_IF_ERROR(CheckLogBatch(batch, cut_keys.size()));
   if (batch.empty()) return sync ? SyncLog() : Status::Ok();
 
-  const size_t count = batch.records.size() + batch.meta_puts.size() + batch.meta_deletes.size();
+  const size_t count =
+      batch.records.size() + batch.meta_puts.size() + batch.meta_deletes.size() + cut_keys.size();
   rocksdb::WriteBatch write(BytesOf(batch) + count * kBatchRecordOverhead);
   rocksdb::Status status;
+  for (const std::string& key : cut_keys) {
+    if (status.ok()) status = write.Delete(handle(kLog), key);
+  }
   for (const auto* record : SortedRecords(batch)) {
     if (!status.ok()) break;
     status = write.Put(handle(kLog), EncodeLogKey(record->first), record->second);
@@ -234,6 +254,10 @@ void RocksStore::ReleaseLog(Vbid vbucket, Seqno through) {
   if (positions > 0 && cleaner_ != nullptr) cleaner_->NoteReleased(positions);
 }
 
+void RocksStore::ReleaseTombstones(Vbid vbucket, Seqno through) {
+  tombstone_release_->Release(vbucket, through);
+}
+
 Status RocksStore::DeleteVbucketFrom(Family family, Vbid vbucket) {
   const bool is_log = family == kLog;
   const std::unique_ptr<Iterator> it =
@@ -263,6 +287,7 @@ Status RocksStore::DropVbucket(Vbid vbucket) {
   CAIRN_RETURN_IF_ERROR(FlushData());
   CAIRN_RETURN_IF_ERROR(SyncLog());
   release_->Forget(vbucket);
+  tombstone_release_->Forget(vbucket);
   return Status::Ok();
 }
 

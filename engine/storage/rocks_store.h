@@ -40,6 +40,7 @@ class RocksStore final : public KvStore {
   std::unique_ptr<Iterator> ReadLog(Vbid vbucket, Seqno first, Seqno last) override;
   std::unique_ptr<Iterator> ReadData(Vbid vbucket, std::string_view from_key) override;
   void ReleaseLog(Vbid vbucket, Seqno through) override;
+  void ReleaseTombstones(Vbid vbucket, Seqno through) override;
   Status DropVbucket(Vbid vbucket) override;
   Status Reopen() override;
   StoreStats stats() const override;
@@ -66,6 +67,8 @@ class RocksStore final : public KvStore {
   Status WriteSynced(rocksdb::WriteBatch* batch, bool sync, std::string_view what);
   Status WriteDataBatch(rocksdb::WriteBatch* batch) CAIRN_EXCLUDES(data_mutex_);
   bool DataMemtablesAreEmpty() const CAIRN_REQUIRES(data_mutex_);
+  /// The keys of the log records that the batch's cuts make vanish.
+  Result<std::vector<std::string>> CutKeys(const LogBatch& batch);
   Status DeleteVbucketFrom(Family family, Vbid vbucket);
   Result<std::string> Get(Family family, const std::string& key, std::string (*describe)(std::string_view));
 
@@ -73,6 +76,7 @@ class RocksStore final : public KvStore {
 
   const RocksStoreOptions options_;
   const std::shared_ptr<LogRelease> release_ = std::make_shared<LogRelease>();
+  const std::shared_ptr<LogRelease> tombstone_release_ = std::make_shared<LogRelease>();
   std::shared_ptr<rocksdb::Cache> cache_;
   std::unique_ptr<rocksdb::DB> db_;                    // null while closed
   std::vector<rocksdb::ColumnFamilyHandle*> handles_;  // in the order of Family

@@ -43,6 +43,9 @@ class SharedStore : public storage::KvStore {
     return store_->ReadData(vbucket, from);
   }
   void ReleaseLog(Vbid vbucket, Seqno through) override { store_->ReleaseLog(vbucket, through); }
+  void ReleaseTombstones(Vbid vbucket, Seqno through) override {
+    store_->ReleaseTombstones(vbucket, through);
+  }
   Status DropVbucket(Vbid vbucket) override { return store_->DropVbucket(vbucket); }
   Status Reopen() override { return store_->Reopen(); }
   storage::StoreStats stats() const override { return store_->stats(); }
