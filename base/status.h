@@ -50,6 +50,10 @@ enum class Scope : uint8_t { kRequest, kKey, kVbucket, kNode };
 std::string_view CodeName(Code code);
 Retry RetryOf(Code code);
 Scope ScopeOf(Code code);
+/// The number that gRPC has for it (google.rpc.Code, 0 … 16); several codes share one.
+int GrpcCodeOf(Code code);
+/// The code of that name; nothing for another name.
+std::optional<Code> CodeFromName(std::string_view name);
 
 class [[nodiscard]] Status {
  public:

@@ -43,7 +43,22 @@ TEST(Status, CodeTableIsComplete) {
   for (const auto& [code, name] : expected) {
     EXPECT_EQ(CodeName(code), name);
     EXPECT_TRUE(names.insert(CodeName(code)).second) << name;
+    EXPECT_EQ(CodeFromName(name), code) << name;
+    // Only success is gRPC's OK, and no row was left without a number.
+    EXPECT_EQ(GrpcCodeOf(code) == 0, code == Code::kOk) << name;
+    EXPECT_LE(GrpcCodeOf(code), 16) << name;
   }
+  EXPECT_EQ(CodeFromName("not_found"), std::nullopt);
+  EXPECT_EQ(CodeFromName(""), std::nullopt);
+}
+
+TEST(Status, GrpcNumbersAreThoseOfTheirMeaning) {
+  EXPECT_EQ(GrpcCodeOf(Code::kInvalidArgument), 3);
+  EXPECT_EQ(GrpcCodeOf(Code::kTimeout), 4);
+  EXPECT_EQ(GrpcCodeOf(Code::kAccessDenied), 7);
+  EXPECT_EQ(GrpcCodeOf(Code::kTmpOom), 8);
+  EXPECT_EQ(GrpcCodeOf(Code::kNotMyVbucket), 9);
+  EXPECT_EQ(GrpcCodeOf(Code::kCorruption), 15);
 }
 
 TEST(Status, RetryAndScopeComeFromTheTable) {
