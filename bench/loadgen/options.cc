@@ -155,7 +155,8 @@ std::vector<Flag> DataFlags() {
       {"--misses-are-errors", nullptr, "a key that is not there fails the run",
        Switch(&Options::misses_are_errors)},
       {"--replica", nullptr, "read from a replica (GET_REPLICA, binary protocol)", Switch(&Options::replica)},
-      {"--count-distinct", nullptr, "report how many different keys were set", Switch(&Options::count_distinct)},
+      {"--count-distinct", nullptr, "report how many different keys were set",
+       Switch(&Options::count_distinct)},
       {"--json", nullptr, "print one line of JSON instead of text", Switch(&Options::json)},
       {"--help", nullptr, "this text", Switch(&Options::help)},
   };

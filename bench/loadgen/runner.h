@@ -21,10 +21,10 @@ struct Outcome {
   double seconds = 0;
   double client_cpu_seconds = 0;
   size_t lost_connections = 0;
-  uint64_t unsent = 0;    // open loop: keys that were due before the end and never left, for lack of answers
+  uint64_t unsent = 0;  // open loop: keys that were due before the end and never left, for lack of answers
   uint64_t distinct_sets = 0;  // with --count-distinct
-  bool complete = false;  // everything that was asked for was done
-  bool interrupted = false;  // by SIGINT or SIGTERM
+  bool complete = false;       // everything that was asked for was done
+  bool interrupted = false;    // by SIGINT or SIGTERM
   std::optional<ProcessUsage> server_before;
   std::optional<ProcessUsage> server_after;
 };

@@ -7,9 +7,7 @@ namespace {
 
 class BatchTest : public testing::Test {
  protected:
-  Batch Make(Protocol protocol, ReadPolicy policy = {}) {
-    return Batch(space_, protocol, policy, counters_);
-  }
+  Batch Make(Protocol protocol, ReadPolicy policy = {}) { return Batch(space_, protocol, policy, counters_); }
 
   std::string Key(uint64_t n) const {
     std::string key;
