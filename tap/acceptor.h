@@ -45,7 +45,7 @@ class Acceptor {
   Acceptor& operator=(const Acceptor&) = delete;
 
   /// Begins to accept. Once.
-  Status Start(OnAccept on_accept);
+  void Start(OnAccept on_accept);
   /// Closes the sockets and ends the thread; on return nothing is given away any more.
   void Stop();
 

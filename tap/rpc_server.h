@@ -30,11 +30,11 @@ class RpcServer {
     uint32_t connections_max = 64;
     uint32_t connections_per_address_max = 32;
     uint32_t calls_per_connection_max = 16;
-    uint32_t threads_max = 160;                // all calls at once, and gRPC's own
-    uint64_t memory_max = uint64_t{64} << 20;  // of gRPC's buffers
-    uint32_t receive_bytes_max = 4u << 20;     // of one message
-    uint32_t handshake_timeout_ms = 10'000;    // TLS and HTTP/2 settings
-    uint32_t idle_timeout_ms = 300'000;        // a connection without a call is closed
+    uint32_t threads_max = 160;                 // all calls at once, and gRPC's own
+    uint64_t memory_max = uint64_t{256} << 20;  // of gRPC's buffers; above it connections are closed
+    uint32_t receive_bytes_max = 4u << 20;      // of one message
+    uint32_t handshake_timeout_ms = 10'000;     // TLS and HTTP/2 settings
+    uint32_t idle_timeout_ms = 300'000;         // a connection without a call is closed
   };
 
   /// Binds, then serves. INVALID_ARGUMENT: an address off loopback without TLS, or bad certificates.
@@ -59,8 +59,8 @@ class RpcServer {
   std::unique_ptr<Rep> rep_;
 };
 
-/// What gRPC has to say goes to our log from now on: its errors as warnings, the rest as debug. For the whole
-/// process; RpcServer and RpcChannel call it.
+/// gRPC's errors go to our log from now on, as warnings and at most ten a second; the rest nowhere. For the
+/// whole process; RpcServer and MakeRpcChannel call it.
 void RouteRpcLog();
 
 }  // namespace cairn::tap
