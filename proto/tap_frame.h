@@ -4,8 +4,9 @@
 // cost a third of what one message each does.
 //
 // A chunk is a format byte, frames, and a crc32c over all of it. Frames of several vbuckets may share a
-// chunk; the operations of one snapshot may spread over several chunks, but the frames of another vbucket
-// never come in between (a reader holds one unfinished snapshot, not one per vbucket).
+// chunk. The operations of one snapshot may spread over several chunks; if it is applied as a whole (kinds
+// memory and log) the frames of another vbucket never come in between, so that a reader holds one unfinished
+// snapshot, not one per vbucket. Each part can be read without the ones before.
 //
 // Writer and reader are plain values of one thread. The reader checks every bound before it copies anything;
 // a chunk that does not hold is CORRUPTION, with a text that says where. The bytes must outlive the reader.
@@ -21,7 +22,10 @@
 
 namespace cairn::proto {
 
+class WireReader;
+
 inline constexpr uint8_t kTapChunkFormat = 1;
+inline constexpr size_t kTapTextMax = 255;  // of a stream's end
 
 enum class TapFrameType : uint8_t {
   kSnapshot = 1,       // operations of this range follow
@@ -67,23 +71,31 @@ class TapChunkWriter {
   /// Begins a snapshot, or goes on with one in a new chunk (frame.continues). `operations` and `last_part`
   /// are filled in by EndSnapshot.
   void BeginSnapshot(const TapFrame& snapshot);
-  /// Of the snapshot begun. keys_only: a value goes as its size and digest. Not an ejected item otherwise.
+  /// Of the snapshot begun, and within its range (checked). keys_only: a value goes as its size and digest.
+  /// Not an ejected item otherwise.
   void AddOperation(const Item& item, bool keys_only);
   void EndSnapshot(bool last_part);
   void AddCheckpointEnd(Vbid vbucket, CheckpointId checkpoint, Seqno last, std::optional<uint64_t> digest);
   void AddVbucketState(Vbid vbucket, uint8_t state, uint64_t epoch);
+  /// A longer text is cut.
   void AddStreamEnd(Vbid vbucket, uint8_t reason, std::string_view text);
-  /// Bytes so far; 0 when nothing was added.
-  size_t size() const;
-  bool empty() const { return size() == 0; }
+  /// Bytes so far, with the checksum to come; 0 when nothing was added.
+  size_t size() const { return bytes_.empty() ? 0 : bytes_.size() + sizeof(uint32_t); }
+  bool empty() const { return bytes_.empty(); }
   /// Closes the chunk with its checksum; the writer is empty again.
   std::string Take();
+  /// An upper bound of what AddOperation adds for `item`.
+  static size_t OperationSizeMax(const Item& item);
 
  private:
+  void BeginFrame(TapFrameType type, Vbid vbucket);
+
   std::string bytes_;
-  size_t snapshot_at_ = 0;  // where the begun snapshot's count stands; 0: none
+  size_t flags_at_ = 0;  // where the begun snapshot's flags stand; 0: none
+  size_t count_at_ = 0;  // and its count
   uint32_t operations_ = 0;
-  Seqno last_seqno_;  // of the operation before, for differences
+  TapSnapshotKind kind_ = TapSnapshotKind::kMemory;
+  Seqno base_, end_;  // seqnos are written as the difference to base_
   uint64_t last_cas_ = 0;
 };
 
@@ -95,15 +107,22 @@ class TapChunkReader {
   Result<std::optional<TapFrame>> Next();
 
  private:
+  Status Open();
+  Status ReadSnapshot(WireReader& in, TapFrame* frame);
+  Status ReadOperation(WireReader& in, TapFrame* frame);
+  Status ReadOther(WireReader& in, TapFrame* frame);
   Status Fail(std::string_view what) const;
+
   std::string_view chunk_;
-  size_t at_ = 0;
+  size_t at_ = 0;   // of the frame to be read
+  size_t end_ = 0;  // where the checksum begins
   uint32_t vbucket_count_;
   size_t item_size_max_;
-  bool checked_ = false;  // the checksum
-  TapFrame snapshot_;     // the one whose operations are being read
+  TapSnapshotKind kind_ = TapSnapshotKind::kMemory;  // of the snapshot that is being read
+  bool unfinished_ = false;                          // it goes on in the next chunk, alone
   uint32_t operations_left_ = 0;
-  Seqno last_seqno_;
+  Vbid vbucket_;
+  Seqno base_, last_;  // seqnos are the difference to base_, at most last_
   uint64_t last_cas_ = 0;
 };
 

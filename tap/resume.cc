@@ -1,0 +1,60 @@
+#include "tap/resume.h"
+
+#include <algorithm>
+#include <optional>
+
+namespace cairn::tap {
+namespace {
+
+using engine::VbucketPosition;
+using engine::VbucketState;
+
+ResumeDecision Refuse(EndReason reason, std::string text) { return {reason, Seqno(), std::move(text)}; }
+ResumeDecision RollBack(Seqno to, std::string text) { return {EndReason::kRollback, to, std::move(text)}; }
+
+/// The last seqno of the branch `uuid` that is also ours: where the next newer branch begins.
+std::optional<Seqno> BranchEnd(const VbucketPosition& position, uint64_t uuid) {
+  Seqno end = position.high;
+  for (const proto::FailoverEntry& entry : position.failover_log) {
+    if (entry.uuid == uuid) return end;
+    end = std::min(end, entry.seqno);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+ResumeDecision DecideResume(const VbucketPosition& position, const OpenStream& request) {
+  if (position.state == VbucketState::kDead) {
+    return Refuse(EndReason::kStateChanged, "the vbucket is dead here");
+  }
+  if (position.in_snapshot) {
+    return Refuse(EndReason::kStateChanged, "the vbucket is being copied to here");
+  }
+  if (request.epoch > position.epoch) {
+    return Refuse(EndReason::kFenced, "the epoch here is " + std::to_string(position.epoch));
+  }
+  // In the middle of a disk snapshot everything up to its start is there, and some of what follows.
+  const bool in_snapshot = request.snapshot_start < request.snapshot_end;
+  const Seqno seqno = in_snapshot ? request.snapshot_start : request.seqno;
+  if (seqno == Seqno(0)) return {};
+
+  const std::optional<Seqno> branch_end = BranchEnd(position, request.history_uuid);
+  if (!branch_end) return RollBack(Seqno(0), "unknown branch of history");
+  if (seqno > *branch_end) return RollBack(*branch_end, "ahead of the end of its branch of history");
+  // What it has of the snapshot is put right by a snapshot that reaches at least as far, and by nothing else.
+  if (in_snapshot && (request.snapshot_end > *branch_end || request.snapshot_end > position.merged)) {
+    return RollBack(Seqno(0), "in the middle of a disk snapshot that cannot be sent again");
+  }
+  if (seqno < position.purged) {
+    return {EndReason::kPurged, Seqno(0),
+            "tombstones up to " + std::to_string(position.purged.get()) + " may be gone"};
+  }
+  const bool window_ended = !request.window.is_none() && request.window != position.window;
+  if (window_ended && seqno < position.merged) {
+    return RollBack(request.window_start, "its window has ended where the log no longer reaches");
+  }
+  return {};
+}
+
+}  // namespace cairn::tap
