@@ -10,8 +10,9 @@ EXIT_ERRORS = 4
 
 
 def arguments(setup, server, options):
-    command = [setup.loadgen, "--port", str(server.port), "--json", "--pin", str(setup.client_cpu)]
-    command += ["--server-pid", str(server.pid)]
+    command = [setup.loadgen, "--port", str(server.port), "--json", "--server-pid", str(server.pid)]
+    if setup.client_cpu is not None:
+        command += ["--pin", str(setup.client_cpu)]
     for name, value in options.items():
         flag = "--" + name.replace("_", "-")
         if value is True:
@@ -51,11 +52,11 @@ def verify(setup, server, shape, version, **options):
                expect_version=version, misses_are_errors=True, **shape, **options)
 
 
-class Probe:
-    """Reads at a fixed rate in a second process while something else happens: how long clients wait."""
+class Background:
+    """A run in a process of its own, until it is told to stop."""
 
-    def __init__(self, setup, server, shape, rate=1000):
-        options = dict(shape, protocol="text", rate=rate, connections=10, seconds=900, max_seconds=900)
+    def __init__(self, setup, server, **options):
+        options = dict({"seconds": 3000, "max_seconds": 3000}, **options)
         self._command = arguments(setup, server, options)
         self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -71,5 +72,19 @@ class Probe:
             out, err = self._process.communicate(timeout=30)
         except subprocess.TimeoutExpired:
             self.abandon()
-            raise BenchError("a probe does not end") from None
+            raise BenchError("a load run does not end") from None
         return parse(self._command, out, self._process.returncode, err)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._process.poll() is None:
+            self.abandon()
+
+
+class Probe(Background):
+    """Reads at a fixed rate while something else happens: how long clients wait."""
+
+    def __init__(self, setup, server, shape, rate=1000):
+        super().__init__(setup, server, protocol=server.protocols["text"], rate=rate, connections=10, **shape)

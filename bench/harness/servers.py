@@ -40,6 +40,7 @@ class Server:
         self.setup = setup
         self.label = label or self.name
         self.port = free_port()
+        self.cpus = setup.server_cpus
         self.process = None
         os.makedirs(setup.work_dir, exist_ok=True)
         self.directory = tempfile.mkdtemp(prefix=f"{self.name}-", dir=setup.work_dir)
@@ -65,7 +66,7 @@ class Server:
     def launch(self):
         """Starts the process and does not wait. Answers the time just before exec."""
         # taskset replaces itself by the server, so the process id is the server's.
-        command = ["taskset", "-c", self.setup.server_cpus] + self.command()
+        command = ["taskset", "-c", self.cpus] + self.command()
         self.log_path = os.path.join(self.directory, "server.log")
         with open(self.log_path, "ab") as log:
             started = time.monotonic()

@@ -1,6 +1,7 @@
 """A blocking client of a few commands, to control servers; the load itself is cairn-loadgen's."""
 
 import socket
+import struct
 
 
 class WireError(Exception):
@@ -64,6 +65,22 @@ class Wire:
         if self._line() != "END":
             raise WireError("no END")
         return value
+
+    def binary(self, opcode, key=b"", extras=b"", value=b""):
+        """One request of the binary protocol; (status, value)."""
+        body = extras + key + value
+        self._socket.sendall(
+            struct.pack(">BBHBBHIIQ", 0x80, opcode, len(key), len(extras), 0, 0, len(body), 0, 0) + body)
+        header = self._file.read(24)
+        if len(header) < 24:
+            raise WireError("connection closed")
+        _, _, key_size, extras_size, _, status, size, _, _ = struct.unpack(">BBHBBHIIQ", header)
+        return status, self._file.read(size)[extras_size + key_size:]
+
+    def info(self, section):
+        """redis: INFO as a dict of strings."""
+        lines = self.resp("INFO", section).split("\r\n")
+        return dict(line.split(":", 1) for line in lines if ":" in line)
 
     def resp(self, *words):
         """One RESP command; a simple string, number or bulk string as text, None for a null."""
