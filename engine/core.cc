@@ -16,7 +16,8 @@ Core::Core(const EngineOptions& engine_options, Clock* engine_clock,
       clock(engine_clock),
       hash_seed(seed),
       memory(ThresholdsOf(engine_options, engine_options.memory_quota)),
-      store(std::move(kv_store)) {
+      store(std::move(kv_store)),
+      durability(engine_options.durability_copies) {
   VBucketOptions vb;
   vb.hash_seed = hash_seed;
   vb.checkpoint_limits.items_max = options.checkpoint_items_max;

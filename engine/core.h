@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/metrics.h"
+#include "engine/durability.h"
 #include "engine/memory.h"
 #include "engine/options.h"
 #include "engine/phase.h"
@@ -43,6 +44,7 @@ enum class Metric : uint8_t {
   kUpdatesReverted,
   kRevertedKeys,
   kDigestMismatches,
+  kDurabilityImpossible,  // writes that were not executed: too few replicas
   kCount
 };
 
@@ -103,6 +105,7 @@ struct Core {
   std::atomic<bool> refuse_writes{false};   // the window of an online update is at its cap
   std::atomic<uint64_t> unmerged_bytes{0};  // logged since the last merge pass
   std::vector<std::unique_ptr<VBucket>> vbuckets;
+  DurabilityTracker durability;
 
   // Hooks, set once before threads start.
   std::function<void(Vbid)> hand_to_flusher;

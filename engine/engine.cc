@@ -30,6 +30,9 @@ Status CheckOptions(const EngineOptions& options) {
   if (options.memory_quota < (uint64_t{1} << 20)) {
     return Status(Code::kInvalidArgument, "memory_quota must be at least 1 MiB");
   }
+  if (options.durability_copies < 1 || options.durability_copies > DurabilityTracker::kReplicasMax) {
+    return Status(Code::kInvalidArgument, "durability_copies must be 1 to 64");
+  }
   return Status::Ok();
 }
 
@@ -44,13 +47,16 @@ Engine::Impl::Impl(const EngineOptions& options, EngineDeps deps)
       fetcher(core),
       warmer(core),
       pager(core, core.store.present()),
-      coordinator(core, flusher, merger, random.Next64()) {
+      coordinator(core, flusher, merger, random.Next64()),
+      persistence_waits(core) {
   core.hand_to_flusher = [this](Vbid vbucket) { flusher.Enqueue(vbucket); };
   core.hand_to_reclaimer = [this](std::unique_ptr<Preimages> preimages) {
     coordinator.Reclaim(std::move(preimages));
   };
   core.report_store_failure = [this] { flusher.ReportStoreFailure(); };
   core.on_tick = [this](int64_t now_ns) {
+    persistence_waits.Check(now_ns);
+    core.durability.ReleaseStale([this](Vbid vbucket) { return LookAt(vbucket); });
     int64_t at = flush_at_ns.load(std::memory_order_relaxed);
     if (at != 0 && now_ns >= at && flush_at_ns.compare_exchange_strong(at, 0)) {
       const Status flushed = FlushNow();
@@ -101,6 +107,7 @@ void Engine::Impl::StartThreads() {
 
 void Engine::Impl::StopThreads() {
   stopping.store(true);
+  persistence_waits.Stop();
   coordinator.Stop();
   if (control) control->Stop(ThreadExecutor::StopMode::kDrop);
   warmer.Stop();
@@ -153,7 +160,9 @@ Result<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& options, Engin
   auto impl = std::make_unique<Impl>(options, std::move(deps));
   CAIRN_RETURN_IF_ERROR(impl->Open());
   impl->StartThreads();
-  return std::unique_ptr<Engine>(new Engine(std::move(impl)));
+  std::unique_ptr<Engine> engine(new Engine(std::move(impl)));
+  CAIRN_RETURN_IF_ERROR(engine->SetDurability(options.durability));
+  return engine;
 }
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -213,6 +222,7 @@ bool Engine::RunBackground() {
     done = (warming.ok() && warming.value()) || done;
   }
   done = impl.coordinator.Step() || done;
+  done = impl.persistence_waits.Check(impl.core.clock->SteadyNs()) || done;
   return impl.pager.RunStep() || done;
 }
 

@@ -19,8 +19,10 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "engine/durability.h"
 #include "engine/ops.h"
 #include "engine/options.h"
+#include "proto/meta_record.h"
 
 namespace cairn::storage {
 class KvStore;
@@ -33,6 +35,13 @@ struct EngineDeps {
   std::unique_ptr<storage::KvStore> store;  // null: memory only
   bool threads = true;                      // false: tests step the background work with RunBackground
   uint64_t seed = 0;                        // 0: from the system's entropy
+};
+
+/// Where a vbucket stands and how it came there.
+struct VbucketHistory {
+  VbucketState state = VbucketState::kDead;
+  std::vector<proto::FailoverEntry> failover_log;  // newest first
+  Seqno high, persisted;
 };
 
 class Engine {
@@ -61,7 +70,7 @@ class Engine {
   void GetMany(std::span<const OpKey> keys, std::span<GetResult> results, const WaiterRef& waiter);
   /// Hint before a batch of single operations: brings the keys' cache lines in. Any size.
   void Prefetch(std::span<const OpKey> keys);
-  GetResult GetAndTouch(const OpKey& key, uint32_t expiry, const WaiterRef& waiter);
+  TouchedResult GetAndTouch(const OpKey& key, uint32_t expiry, const WaiterRef& waiter);
   MutationResult Touch(const OpKey& key, uint32_t expiry, const WaiterRef& waiter);
   MutationResult Store(const OpKey& key, const StoreRequest& request, const WaiterRef& waiter);
   MutationResult Delete(const OpKey& key, Cas cas, const WaiterRef& waiter);
@@ -70,13 +79,27 @@ class Engine {
   /// later (0: now). NOT_SUPPORTED during an online update.
   Status FlushAll(uint32_t delay_s);
 
-  // --- durability (policy always, CHECKPOINT_PERSISTENCE and the like) ---
+  // --- durability (docs/durability.md) ---
   /// A number for "everything done before this call".
   uint64_t CommitTicket();
   /// kOk: durable. kWouldBlock: not yet. kAmbiguous: a sync failed since; whether it is durable is unknown.
   Code CommitOutcome(uint64_t ticket) const;
   /// Wakes the waiter when CommitOutcome(ticket) stops being kWouldBlock. Never wakes before returning.
   void AwaitCommit(uint64_t ticket, const WaiterRef& waiter);
+  /// What a write has to reach when its request does not say; with policy always never less than the sync.
+  DurabilityLevel durability() const;
+  /// INVALID_ARGUMENT when there is no disk for it.
+  Status SetDurability(DurabilityLevel level);
+  /// To be asked before a write with that level: it is not executed unless kOk.
+  DurabilityAdmission AdmitDurability(Vbid vbucket, DurabilityLevel level);
+  DurabilityAdmission AdmitDurabilityOfAll(DurabilityLevel level);
+  /// What was done so far in all active vbuckets, as one write.
+  std::vector<Requirement> RequireAll(DurabilityLevel level) const;
+  /// `ticket`: a CommitTicket drawn after the write. kOk, kWouldBlock, or kAmbiguous (DurabilityTracker).
+  Code DurabilityOutcome(const Requirement& requirement, uint64_t ticket) const;
+  /// Wakes the waiter when DurabilityOutcome may have changed, maybe before returning; to be called again
+  /// while that is kWouldBlock. The wait ends with what is returned.
+  DurabilityWait AwaitDurability(const Requirement& requirement, uint64_t ticket, const WaiterRef& waiter);
 
   // --- online update: done is called exactly once, with the state after the step, or the error ---
   using UpdateDone = std::function<void(Result<UpdateStatus>)>;
@@ -93,6 +116,12 @@ class Engine {
   void DeleteVbucket(Vbid vbucket, Done done);
   Result<CheckpointId> CreateCheckpoint(Vbid vbucket);            // id of the open checkpoint afterwards
   Result<CheckpointId> LastClosedCheckpoint(Vbid vbucket) const;  // last closed and persisted
+  Result<VbucketHistory> History(Vbid vbucket) const;  // NOT_MY_VBUCKET when it does not exist
+  /// Of an active vbucket or a replica; changes nothing.
+  KeyObservation Observe(const OpKey& key, const WaiterRef& waiter);
+  /// Calls `done` once, when the seqno and the closed checkpoint (0: neither) are persisted; TMP_FAIL after
+  /// `timeout_ms`, NOT_MY_VBUCKET when it is deleted meanwhile. What is written so far is hurried.
+  void AwaitPersisted(Vbid vbucket, Seqno seqno, CheckpointId checkpoint, uint32_t timeout_ms, Done done);
   /// (vbucket, high seqno) of those in `state`, or of all.
   std::vector<std::pair<Vbid, Seqno>> HighSeqnos(std::optional<VbucketState> state) const;
 

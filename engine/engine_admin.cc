@@ -160,6 +160,11 @@ Status Engine::StartPersistence() {
 }
 
 Status Engine::SetParam(std::string_view name, std::string_view value) {
+  if (name == "durability") {
+    const std::optional<DurabilityLevel> level = DurabilityLevelOf(value);
+    if (!level) return Status(Code::kInvalidArgument, "there is no such level of durability");
+    return SetDurability(*level);
+  }
   CAIRN_ASSIGN_OR_RETURN(const uint64_t number, ParseSize(value));
   if (name == "memory_quota") {
     if (number < (uint64_t{1} << 20)) return Status(Code::kOutOfRange, "memory_quota: at least 1 MiB");

@@ -14,6 +14,7 @@
 #include "engine/flusher.h"
 #include "engine/merger.h"
 #include "engine/pager.h"
+#include "engine/persistence_waits.h"
 #include "engine/recovery.h"
 #include "engine/update_coordinator.h"
 #include "engine/warmer.h"
@@ -37,6 +38,8 @@ class Engine::Impl {
   Status DeleteNow(VBucket& vb);
   /// Waits (control thread) until everything done so far is durable, or the deadline.
   Status WaitDurable();
+  /// State and branch of a vbucket; nothing about its disk.
+  ActiveView LookAt(Vbid vbucket) const;
 
   /// Like Run, but what has to be read from disk is left in `fx` for the caller to ask for.
   template <class Operation>
@@ -63,6 +66,7 @@ class Engine::Impl {
   Warmer warmer;
   Pager pager;
   UpdateCoordinator coordinator;
+  PersistenceWaits persistence_waits;
   std::unique_ptr<ThreadExecutor> control;
   std::atomic<int64_t> flush_at_ns{0};  // a delayed flush_all; 0: none
   std::atomic<bool> stopping{false};

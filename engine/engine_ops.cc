@@ -56,6 +56,9 @@ auto Engine::Impl::Execute(const OpKey& key, const WaiterRef& waiter, Effects& f
     const Code admitted = vb.Admit(waiter);
     if (__builtin_expect(admitted == Code::kOk, 1)) {
       result = operation(vb, now, fx);
+      if constexpr (requires { result.history; }) {
+        if (__builtin_expect(core.durability.used(), 0)) result.history = vb.history_uuid();
+      }
     } else {
       result.code = admitted;
     }
@@ -183,16 +186,18 @@ MutationResult Engine::Touch(const OpKey& key, uint32_t expiry, const WaiterRef&
   });
 }
 
-GetResult Engine::GetAndTouch(const OpKey& key, uint32_t expiry, const WaiterRef& waiter) {
+TouchedResult Engine::GetAndTouch(const OpKey& key, uint32_t expiry, const WaiterRef& waiter) {
   const Code admitted = impl_->AdmitWrite(0);
-  if (admitted != Code::kOk) return {admitted, nullptr};
-  GetResult result;
+  TouchedResult result;
+  result.code = admitted;
+  if (admitted != Code::kOk) return result;
   const MutationResult touched = impl_->Modify(key, waiter, [&](const Item* old) -> std::pair<Code, ItemRef> {
     if (old == nullptr) return {Code::kNotFound, nullptr};
     result.item = Item::NewValue(key.text(), old->value(), ItemMeta{old->flags(), expiry, Cas(), Seqno()});
     return {Code::kOk, result.item};
   });
   result.code = touched.code;
+  result.history = touched.history;
   if (touched.code != Code::kOk) result.item.Reset();
   return result;
 }
@@ -207,7 +212,7 @@ MutationResult Engine::Delete(const OpKey& key, Cas cas, const WaiterRef& waiter
 ArithmeticResult Engine::Arithmetic(const OpKey& key, const ArithmeticRequest& request,
                                     const WaiterRef& waiter) {
   const Code admitted = impl_->AdmitWrite(key.text().size() + sizeof(Item) + kNumberSizeMax);
-  if (admitted != Code::kOk) return {admitted, 0, Cas()};
+  if (admitted != Code::kOk) return {admitted, 0, Cas(), Seqno(), 0};
   uint64_t value = 0;
   const MutationResult stored = impl_->Modify(key, waiter, [&](const Item* old) -> std::pair<Code, ItemRef> {
     if (old == nullptr) {
@@ -226,7 +231,7 @@ ArithmeticResult Engine::Arithmetic(const OpKey& key, const ArithmeticRequest& r
     return {Code::kOk,
             Item::NewValue(key.text(), text, ItemMeta{old->flags(), old->expiry(), Cas(), Seqno()})};
   });
-  return {stored.code, value, stored.cas};
+  return {stored.code, value, stored.cas, stored.seqno, stored.history};
 }
 
 Status Engine::Impl::FlushNow() {

@@ -61,11 +61,29 @@ struct MutationResult {
   Code code = Code::kOk;
   Cas cas;
   Seqno seqno;
+  uint64_t history = 0;  // the branch it was written on; only while somebody asks for durability
 };
 
 struct ArithmeticResult {
   Code code = Code::kOk;
   uint64_t value = 0;
+  Cas cas;
+  Seqno seqno;
+  uint64_t history = 0;
+};
+
+/// Of a get-and-touch: the item is the version that it wrote.
+struct TouchedResult : GetResult {
+  uint64_t history = 0;
+};
+
+enum class KeyState : uint8_t { kNotFound, kFound, kDeleted };
+
+/// Where a key is, for OBSERVE.
+struct KeyObservation {
+  Code code = Code::kNotFound;  // kOk, kWouldBlock, kNotMyVbucket, kTmpFail
+  KeyState state = KeyState::kNotFound;
+  bool persisted = false;  // this version is in the log
   Cas cas;
 };
 

@@ -13,6 +13,15 @@ namespace cairn::engine {
 ///  none      written within about 50 ms, never synced but at shutdown and at online update decisions.
 enum class SyncPolicy : uint8_t { kAlways, kInterval, kNone };
 
+/// How far a write has to have come before it is answered, unless its request says so (engine/durability.h).
+enum class DurabilityLevel : uint8_t {
+  kMemory,                // executed here
+  kPersisted,             // and synced here
+  kMajority,              // in memory of a majority of the copies
+  kMajorityAndPersisted,  // both
+  kPersistedMajority,     // synced on a majority of the copies
+};
+
 enum class OnRestart : uint8_t { kResume, kRevert };
 /// What happens when an online update reaches its cap of bytes or age.
 enum class AtWindowCap : uint8_t { kRefuseWrites, kRevert, kComplete };
@@ -28,6 +37,8 @@ struct EngineOptions {
   uint32_t max_item_size = 1u << 20;          // bytes of a value, at most 20 MiB
   SyncPolicy sync = SyncPolicy::kInterval;
   uint32_t sync_interval_ms = 1000;
+  DurabilityLevel durability = DurabilityLevel::kMemory;
+  uint32_t durability_copies = 2;  // 1 … 64: the active and its replicas; what a majority is counted of
   uint32_t flush_delay_ms = 20;  // how long writes are gathered before they go to the log
   uint32_t checkpoint_items_max = 10'000;
   uint32_t checkpoint_age_max_ms = 5'000;

@@ -128,6 +128,9 @@ class VBucket {
                                   const OpTime& now, Effects& fx) CAIRN_REQUIRES(mutex);
   MutationResult Delete(const hashtable::HashedKey& key, Cas cas, const OpTime& now, Effects& fx)
       CAIRN_REQUIRES(mutex);
+  /// Without Admit: also of a replica. Changes nothing.
+  KeyObservation Observe(const hashtable::HashedKey& key, const OpTime& now, Effects& fx)
+      CAIRN_REQUIRES(mutex);
   void Prefetch(uint64_t hash, int stage) const CAIRN_REQUIRES(mutex) {
     stage == 0 ? table_.PrefetchBucket(hash) : table_.PrefetchItem(hash);
   }
