@@ -20,16 +20,10 @@
 #include "base/status.h"
 #include "engine/replication.h"
 #include "tap/producer.h"
+#include "tap/replication_conf.h"
 #include "tap/tls.h"
 
 namespace cairn::tap {
-
-/// A node that this one follows.
-struct Source {
-  std::string address;         // HOST:PORT of its TAP service
-  std::string name;            // of this consumer there; empty: the node's name
-  std::vector<Vbid> vbuckets;  // ascending; empty in a request: all
-};
 
 class TapService {
  public:
@@ -61,6 +55,7 @@ class TapService {
   const std::string& node_name() const;
   /// "127.0.0.1:7070", …; empty when it does not listen.
   std::vector<std::string> addresses() const;
+  uint16_t port() const;  // 0: it does not listen
 
   /// Follows the source from now on, with these vbuckets: they become replicas, durably, before it returns,
   /// and are taken from a source that had them. Returns what is followed. INVALID_ARGUMENT: not HOST:PORT, or
@@ -72,12 +67,12 @@ class TapService {
   std::vector<Source> sources() const;
 
   /// To active, all or none; their sources are left first, and told.
-  Status Promote(const std::vector<Vbid>& vbuckets, const engine::PromoteOptions& options);
+  Status Promote(const VbucketSet& vbuckets, const engine::PromoteOptions& options);
   /// kReplica: what has a source is followed again. kDead: it is not.
-  Status Demote(const std::vector<Vbid>& vbuckets, VbucketState to);
+  Status Demote(const VbucketSet& vbuckets, engine::VbucketState to);
   /// Moves the vbuckets (empty: all) here from their active, with writes running there. TIMEOUT: some have
-  /// not arrived; they are as before, or follow again.
-  Status Takeover(const std::string& address, const std::vector<Vbid>& vbuckets, uint32_t timeout_ms);
+  /// not arrived: those that had a source follow it again, the others stay replicas without one.
+  Status Takeover(const std::string& address, const VbucketSet& vbuckets, uint32_t timeout_ms);
 
   /// Both directions. Without `streams` their lists are empty.
   std::vector<ConnectionInfo> Connections(bool streams) const;
