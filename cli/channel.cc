@@ -91,6 +91,10 @@ int ConnectTcp(const Address& address, int64_t timeout_ms, std::string* error) {
   return -1;
 }
 
+Status BadAddress(std::string_view text, std::string_view why) {
+  return Status(Code::kInvalidArgument, fmt::format("\"{}\" is no HOST:PORT or unix:PATH: {}", text, why));
+}
+
 }  // namespace
 
 std::string Address::ToString() const {
@@ -99,35 +103,35 @@ std::string Address::ToString() const {
 }
 
 Result<Address> ParseAddress(std::string_view text) {
-  const auto bad = [text](std::string_view why) {
-    return Status(Code::kInvalidArgument, fmt::format("\"{}\" is no HOST:PORT or unix:PATH: {}", text, why));
-  };
+  if (!text.starts_with(kUnixPrefix)) return ParseTcpAddress(text, kDefaultPort);
   Address address;
-  if (text.starts_with(kUnixPrefix)) {
-    address.unix_path = text.substr(kUnixPrefix.size());
-    if (address.unix_path.empty()) return bad("no path");
-    return address;
-  }
-  std::string_view port = kDefaultPort;
+  address.unix_path = text.substr(kUnixPrefix.size());
+  if (address.unix_path.empty()) return BadAddress(text, "no path");
+  return address;
+}
+
+Result<Address> ParseTcpAddress(std::string_view text, std::string_view default_port) {
+  Address address;
+  std::string_view port = default_port;
   std::string_view rest;
   if (text.starts_with('[')) {
     const size_t close = text.find(']');
-    if (close == std::string_view::npos) return bad("']' is missing");
+    if (close == std::string_view::npos) return BadAddress(text, "']' is missing");
     address.host = text.substr(1, close - 1);
     rest = text.substr(close + 1);
-    if (!rest.empty() && rest[0] != ':') return bad("':' expected behind ']'");
+    if (!rest.empty() && rest[0] != ':') return BadAddress(text, "':' expected behind ']'");
   } else {
     const size_t colon = std::min(text.find(':'), text.size());
     if (text.find(':', std::min(colon + 1, text.size())) != std::string_view::npos) {
-      return bad("write an IPv6 address as [ADDRESS]:PORT");
+      return BadAddress(text, "write an IPv6 address as [ADDRESS]:PORT");
     }
     address.host = text.substr(0, colon);
     rest = text.substr(colon);
   }
   if (!rest.empty()) port = rest.substr(1);
-  if (address.host.empty()) return bad("no host");
+  if (address.host.empty()) return BadAddress(text, "no host");
   const auto number = ParseU32(port);
-  if (!number || *number == 0 || *number > 65535) return bad("the port must be 1 to 65535");
+  if (!number || *number == 0 || *number > 65535) return BadAddress(text, "the port must be 1 to 65535");
   address.port = port;
   return address;
 }

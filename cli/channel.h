@@ -24,6 +24,8 @@ struct Address {
 
 /// "HOST:PORT", "HOST" (port 11211), "[::1]:PORT", "unix:PATH". INVALID_ARGUMENT for anything else.
 Result<Address> ParseAddress(std::string_view text);
+/// The same without unix:PATH and with another port for those that name none; "": the port must be there.
+Result<Address> ParseTcpAddress(std::string_view text, std::string_view default_port);
 
 class Channel {
  public:

@@ -17,7 +17,8 @@ namespace cairn::cli {
 namespace {
 
 constexpr const char* kDescription =
-    "cairnctl - operate a Cairn server: reload its data live, take it back, look inside, load and compare.";
+    "cairnctl - operate a Cairn server: reload its data live, take it back, look inside, load and compare,\n"
+    "and replicate it: follow another node, watch, promote, move.";
 
 constexpr const char* kFooter = R"(Examples:
   cairnctl update start --name catalogue-2     from here on everything can be taken back
@@ -26,6 +27,9 @@ constexpr const char* kFooter = R"(Examples:
   cairnctl update revert                       everything as it was at START
   cairnctl verify --format debian Packages     compare key by key; exit code 1 when anything differs
   cairnctl --json status | jq .curr_items      every command has --json
+  cairnctl replicate add 10.0.0.1:11209        the node behind --admin follows another one
+  cairnctl replicate watch                     how far it is
+  cairnctl promote                             its vbuckets become active: the other one died
 
 Exit codes: 0 done; 1 a difference, or no such key; 2 wrong usage or unreadable file;
   3 no connection or no answer in time; 4 the server refused (its status is printed); 5 done in part.)";
@@ -63,6 +67,7 @@ struct Raw {
   bool no_extra = false;
   std::string id;
   std::string format;
+  RawReplication replication;
 };
 
 class Builder {
@@ -85,6 +90,12 @@ class Builder {
     BuildUpdate();
     BuildLooking();
     BuildBulk();
+    DeclareReplication(
+        app_,
+        [this](CLI::App* parent, const char* name, const char* help, Command command) {
+          return Add(parent, name, help, command);
+        },
+        options_.replication, raw_.replication);
     BuildSingle();
   }
 
@@ -239,7 +250,11 @@ std::string Finish(const Raw& raw, Options* options) {
     if (key.empty() || key.size() > kKeySizeMax) return fmt::format("a key has 1 to {} bytes", kKeySizeMax);
   }
   if (options->prefix.size() >= kKeySizeMax) return "--prefix leaves no room for a key";
-  return {};
+  if (!IsUpdateName(options->replication.name)) {
+    return "--name may have A-Z a-z 0-9 . _ - and at most 64 of them";
+  }
+  options->replication.admin.timeout_ms = options->client.timeout_ms;
+  return FinishReplication(raw.replication, options->command, &options->replication);
 }
 
 // CLI11 misses a command before it looks at the word that stands in its place.
@@ -254,12 +269,12 @@ constexpr const char* kSeeHelp = "\nRun cairnctl --help, or cairnctl COMMAND --h
 
 }  // namespace
 
-ParsedCommandLine ParseCommandLine(std::span<const std::string> args,
-                                   const std::string& server_from_environment) {
+ParsedCommandLine ParseCommandLine(std::span<const std::string> args, const Environment& environment) {
   CLI::App app(kDescription, "cairnctl");
   Options options;
   Raw raw;
-  if (!server_from_environment.empty()) raw.server = server_from_environment;
+  if (!environment.server.empty()) raw.server = environment.server;
+  if (!environment.admin.empty()) raw.replication.admin = environment.admin;
   Builder builder(app, options, raw);  // its callbacks run while the arguments are read
   builder.Build();
   ParsedCommandLine parsed;

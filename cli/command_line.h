@@ -9,32 +9,15 @@
 #include <vector>
 
 #include "cli/client.h"
+#include "cli/command.h"
 #include "cli/progress.h"
 #include "cli/records.h"
+#include "cli/replication_options.h"
 #include "proto/update_id.h"
 
 namespace cairn::cli {
 
 inline constexpr const char* kToolVersion = "0.1.0";
-
-enum class Command : uint8_t {
-  kUpdateStart,
-  kUpdateComplete,
-  kUpdateRevert,
-  kUpdateStatus,
-  kUpdateWatch,
-  kStatus,
-  kStats,
-  kVbuckets,
-  kCheckpoints,
-  kLoad,
-  kDump,
-  kVerify,
-  kGet,
-  kSet,
-  kDelete,
-  kVersion,
-};
 
 struct Options {
   Command command{};
@@ -67,6 +50,8 @@ struct Options {
   std::string value;
   uint32_t flags = 0;
   uint32_t expiry = 0;
+
+  ReplicationOptions replication;
 };
 
 /// What the arguments ask for: to run `options`, or to print `text` and end with `exit_code`.
@@ -76,9 +61,13 @@ struct ParsedCommandLine {
   std::string text;  // help or version (exit code 0: for stdout), or what is wrong (for stderr)
 };
 
-/// `args` without the program's name. `server_from_environment`: CAIRN_SERVER, empty when it is not set;
-/// --server wins over it.
-ParsedCommandLine ParseCommandLine(std::span<const std::string> args,
-                                   const std::string& server_from_environment);
+/// What the environment says, empty where it says nothing; a flag wins over it.
+struct Environment {
+  std::string server;  // CAIRN_SERVER
+  std::string admin;   // CAIRN_ADMIN
+};
+
+/// `args` without the program's name.
+ParsedCommandLine ParseCommandLine(std::span<const std::string> args, const Environment& environment);
 
 }  // namespace cairn::cli

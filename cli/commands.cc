@@ -32,6 +32,20 @@ ExitCode RunCommand(const Options& options, Clock& clock) {
     case Command::kDelete:
     case Command::kVersion:
       return RunSingle(options, clock);
+    case Command::kReplicateAdd:
+    case Command::kReplicateRemove:
+    case Command::kReplicateList:
+    case Command::kReplicateWatch:
+    case Command::kTap:
+      return RunReplicate(options);
+    case Command::kReplicateVerify:
+      return RunReplicateVerify(options, clock);
+    case Command::kPromote:
+    case Command::kDemote:
+    case Command::kTakeover:
+      return RunHands(options, clock);
+    case Command::kDurability:
+      return RunDurability(options);
   }
   CAIRN_CHECK(false && "unknown command");
   return ExitCode::kUsage;

@@ -19,6 +19,10 @@ ExitCode RunLoad(const Options& options, Clock& clock);
 ExitCode RunDump(const Options& options, Clock& clock);
 ExitCode RunVerify(const Options& options, Clock& clock);
 ExitCode RunSingle(const Options& options, Clock& clock);  // get, set, delete, version
+ExitCode RunReplicate(const Options& options);             // replicate add, remove, list, watch; tap
+ExitCode RunReplicateVerify(const Options& options, Clock& clock);
+ExitCode RunHands(const Options& options, Clock& clock);  // promote, demote, takeover
+ExitCode RunDurability(const Options& options);
 
 /// Prints "cairnctl: …" to stderr.
 void PrintError(std::string_view message);

@@ -10,13 +10,21 @@
 #include "cli/command_line.h"
 #include "cli/commands.h"
 
+namespace {
+
+std::string FromEnvironment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   // A closed pipe (`cairnctl dump | head`) is a failed write, and is reported as one.
   std::signal(SIGPIPE, SIG_IGN);
   const std::vector<std::string> args(argv + 1, argv + argc);
-  const char* server = std::getenv("CAIRN_SERVER");
-  const cairn::cli::ParsedCommandLine parsed =
-      cairn::cli::ParseCommandLine(args, server == nullptr ? "" : server);
+  const cairn::cli::ParsedCommandLine parsed = cairn::cli::ParseCommandLine(
+      args, {.server = FromEnvironment("CAIRN_SERVER"), .admin = FromEnvironment("CAIRN_ADMIN")});
   if (!parsed.options) {
     std::fputs(parsed.text.c_str(), parsed.exit_code == 0 ? stdout : stderr);
     return parsed.exit_code;

@@ -9,7 +9,7 @@ namespace cairn::cli {
 namespace {
 
 ParsedCommandLine Parse(const std::vector<std::string>& args, const std::string& environment = "") {
-  return ParseCommandLine(args, environment);
+  return ParseCommandLine(args, {.server = environment, .admin = ""});
 }
 
 Options MustParse(const std::vector<std::string>& args, const std::string& environment = "") {
