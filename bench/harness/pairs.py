@@ -222,10 +222,10 @@ class CairnPair(Pair):
 
     def follow(self, port=None):
         self._source = f"127.0.0.1:{port or self.replica_port()}"
-        self.replica.control("replicate", "from", self._source)
+        self.replica.control("replicate", "add", self._source)
 
     def unfollow(self):
-        self.replica.control("replicate", "stop", self._source)
+        self.replica.control("replicate", "remove", self._source)
 
     def _position(self, server, state):
         with server.wire() as w:

@@ -100,6 +100,7 @@ class LagProbe:
             self._sockets.append(connection)
         self._read = pair.read_replica(PROBE_KEY)
         self.lags_us = []
+        self.from_sending_us = []
         self.polls_us = []
 
     def close(self):
@@ -109,6 +110,7 @@ class LagProbe:
     def once(self, number):
         active, replica = self._sockets
         value = b"%020d" % number
+        began = time.perf_counter()
         active.sendall(self._pair.write_active(PROBE_KEY, value))
         if not active.recv(4096).startswith((b"STORED", b"+OK")):
             raise BenchError(f"{self._pair.name}: the lag probe's key was not stored")
@@ -121,6 +123,7 @@ class LagProbe:
             self.polls_us.append((now - asked) * 1e6)
             if value in answer:
                 self.lags_us.append((now - written) * 1e6)
+                self.from_sending_us.append((now - began) * 1e6)
                 return
             if now - written > LAG_GIVE_UP_S:
                 raise BenchError(f"{self._pair.name}: a key did not arrive within {LAG_GIVE_UP_S} s: {answer!r}")
@@ -151,7 +154,7 @@ def lag(setup, pair, rate, seconds):
             sets.__exit__()
     pair.wait_in_sync()
     return {"p50_us": statistics.median(probe.lags_us), "p99_us": percentile(probe.lags_us, 0.99),
-            "max_us": max(probe.lags_us), "samples": len(probe.lags_us),
+            "max_us": max(probe.lags_us), "from_sending_p50_us": statistics.median(probe.from_sending_us), "samples": len(probe.lags_us),
             "resolution_us": statistics.median(probe.polls_us), "paced": paced}
 
 

@@ -88,10 +88,11 @@ class Link:
     def _pump(self, source, sink, direction):
         buffer = bytearray(CHUNK)
         while not self.ended.is_set():
+            readable = select.select([source], [], [], POLL_S)[0]
             if self.proxy.is_stalled(direction):
                 time.sleep(POLL_S / 5)
                 continue
-            if not select.select([source], [], [], POLL_S)[0]:
+            if not readable:
                 continue
             size = source.recv_into(buffer)
             if size == 0:
