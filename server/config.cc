@@ -4,12 +4,12 @@
 #include <netinet/in.h>
 #include <sys/un.h>
 
-#include <CLI/CLI.hpp>
 #include <bit>
 #include <thread>
 
-#include "base/size.h"
 #include "base/types.h"
+#include "engine/durability.h"
+#include "server/config_declarer.h"
 
 namespace cairn::server {
 namespace {
@@ -31,105 +31,8 @@ struct Extras {
   std::string data_dir = "cairn-data";
   bool memory_only = false;
   bool allow_remote = false;
-  uint32_t tap_port = 0;
-  uint32_t admin_port = 0;
   uint32_t port = 11211;
-  std::string replica_of;
-};
-
-// CLI11 does not break lines itself, but keeps those breaks that are there.
-std::string Wrap(const std::string& text) {
-  constexpr size_t kWidth = 66;
-  std::string wrapped;
-  size_t column = 0;
-  for (size_t at = 0; at < text.size();) {
-    const size_t space = std::min(text.find(' ', at), text.size());
-    const size_t word = space - at;
-    if (column > 0 && column + 1 + word > kWidth) {
-      wrapped += '\n';
-      column = 0;
-    } else if (column > 0) {
-      wrapped += ' ';
-      ++column;
-    }
-    wrapped.append(text, at, word);
-    column += word;
-    at = space + 1;
-  }
-  return wrapped;
-}
-
-// Declares options of a group with the checks that all of one kind share.
-class Declarer {
- public:
-  Declarer(CLI::App& app, std::string group) : app_(app), group_(std::move(group)) {}
-
-  void Number(const std::string& name, uint32_t& target, std::pair<uint32_t, uint32_t> range,
-              const std::string& text) {
-    app_.add_option(name, target, Wrap(text))
-        ->group(group_)
-        ->check(CLI::Range(range.first, range.second).description(""))
-        ->type_name("N")
-        ->capture_default_str();
-  }
-
-  void Size(const std::string& name, uint64_t& target, std::pair<uint64_t, uint64_t> range,
-            const std::string& text) {
-    const auto check = [range](const std::string& input) -> std::string {
-      const Result<uint64_t> size = ParseSize(input);
-      if (!size.ok()) return "'" + input + "' is not a size (examples: 512k, 64m, 1.5GiB)";
-      if (*size >= range.first && *size <= range.second) return {};
-      return input + " is outside of " + FormatBytes(range.first) + " to " + FormatBytes(range.second);
-    };
-    app_.add_option_function<std::string>(
-            name, [&target](const std::string& input) { target = ParseSize(input).value(); }, Wrap(text))
-        ->group(group_)
-        ->check(CLI::Validator(check, "", name))
-        ->type_name("SIZE")
-        ->default_str(FormatBytes(target));
-  }
-
-  template <class Enum>
-  void Choice(const std::string& name, Enum& target, const std::vector<std::pair<std::string, Enum>>& choices,
-              const std::string& text) {
-    std::string names;
-    std::string current;
-    std::vector<std::string> allowed;
-    for (const auto& [choice, value] : choices) {
-      names += (names.empty() ? "" : "|") + choice;
-      allowed.push_back(choice);
-      if (value == target) current = choice;
-    }
-    const auto assign = [&target, choices](const std::string& input) {
-      for (const auto& [choice, value] : choices) {
-        if (choice == input) target = value;
-      }
-    };
-    const auto check = [allowed, names](const std::string& input) -> std::string {
-      for (const std::string& choice : allowed) {
-        if (choice == input) return {};
-      }
-      return "'" + input + "' is none of " + names;
-    };
-    app_.add_option_function<std::string>(name, assign, Wrap(text))
-        ->group(group_)
-        ->check(CLI::Validator(check, "", name))
-        ->type_name(names)
-        ->default_str(current);
-  }
-
-  CLI::Option* Text(const std::string& name, std::string& target, const std::string& type,
-                    const std::string& text) {
-    return app_.add_option(name, target, Wrap(text))->group(group_)->type_name(type);
-  }
-
-  void Flag(const std::string& name, bool& target, const std::string& text) {
-    app_.add_flag(name, target, Wrap(text))->group(group_);
-  }
-
- private:
-  CLI::App& app_;
-  const std::string group_;
+  ReplicationFlags replication;
 };
 
 void DeclareNetwork(CLI::App& app, Config& config, Extras& extras) {
@@ -223,6 +126,19 @@ void DeclareData(CLI::App& app, Config& config, Extras& extras) {
   d.Number("--sync-timeout-ms", config.server.commit_timeout_ms, {10, 600'000},
            "With --sync always: a write not known to be durable after so many milliseconds is answered "
            "\"ambiguous\"");
+  d.Choice<engine::DurabilityLevel>("--durability", engine.durability,
+                                    {{"memory", engine::DurabilityLevel::kMemory},
+                                     {"persisted", engine::DurabilityLevel::kPersisted},
+                                     {"majority", engine::DurabilityLevel::kMajority},
+                                     {"majority-and-persisted", engine::DurabilityLevel::kMajorityAndPersisted},
+                                     {"persisted-majority", engine::DurabilityLevel::kPersistedMajority}},
+                                    "How far a write has to have come before it is answered, unless it says so "
+                                    "itself");
+  d.Number("--copies", engine.durability_copies, {1, 64},
+           "Copies of the data that a majority is counted of, this node's included");
+  d.Number("--durability-timeout-ms", config.server.durability_timeout_ms, {1, 600'000},
+           "A write that has not come as far as it has to after so many milliseconds is answered "
+           "\"ambiguous\"");
   d.Number("--flush-delay-ms", engine.flush_delay_ms, {0, 10'000},
            "Milliseconds for which writes are gathered before they go to the log");
   d.Number("--checkpoint-items", engine.checkpoint_items_max, {1, 10'000'000},
@@ -251,7 +167,7 @@ void DeclareUpdate(CLI::App& app, Config& config) {
                                 "What happens at one of these limits");
 }
 
-void DeclareOther(CLI::App& app, Config& config, Extras& extras) {
+void DeclareOther(CLI::App& app, Config& config) {
   Declarer log(app, "Log");
   log.Choice<LogLevel>("--log-level", config.log.level,
                        {{"debug", LogLevel::kDebug},
@@ -261,20 +177,6 @@ void DeclareOther(CLI::App& app, Config& config, Extras& extras) {
                         {"off", LogLevel::kOff}},
                        "Least severity that is logged");
   log.Text("--log-file", config.log.file, "FILE", "Append to this file instead of standard error");
-  Declarer later(app, "Replication and administration (not in this release)");
-  later.Number("--tap-port", extras.tap_port, {0, 65535}, "Port for replicas; must be 0");
-  later.Number("--admin-port", extras.admin_port, {0, 65535}, "Port for administration; must be 0");
-  later.Text("--replica-of", extras.replica_of, "HOST:TAP_PORT", "Follow another node; must not be given");
-}
-
-std::string CheckReleased(const Extras& extras) {
-  const char* const later = " comes with a later release: this one has no replication and no gRPC service";
-  if (extras.tap_port != 0) return std::string("--tap-port") + later + "; leave it 0";
-  if (extras.admin_port != 0) {
-    return std::string("--admin-port") + later + "; leave it 0 and use cairnctl over --port";
-  }
-  if (!extras.replica_of.empty()) return std::string("--replica-of") + later;
-  return {};
 }
 
 std::string CheckListeners(const Config& config, const Extras& extras) {
@@ -283,7 +185,8 @@ std::string CheckListeners(const Config& config, const Extras& extras) {
     if (!kind.valid) return "--listen: '" + address + "' is not a numeric IPv4 or IPv6 address";
     if (!kind.loopback && !extras.allow_remote) {
       return "--listen " + address +
-             ": other machines can reach this address, and this release has neither TLS nor passwords. Use "
+             ": other machines can reach this address, and the memcached port has neither TLS nor passwords. "
+             "Use "
              "127.0.0.1, or add --allow-remote if the network itself is protected";
     }
   }
@@ -310,6 +213,9 @@ std::string CheckEngine(const engine::EngineOptions& engine, const Extras& extra
   if (!extras.memory_only && extras.data_dir.empty()) {
     return "--data-dir is empty; say --memory-only if nothing is to be kept";
   }
+  if (extras.memory_only && engine::UsesDisk(engine.durability)) {
+    return "--durability asks for a disk, which --memory-only does not have";
+  }
   if (extras.memory_only && engine.sync == engine::SyncPolicy::kAlways) {
     return "--sync always promises what --memory-only cannot keep";
   }
@@ -318,8 +224,7 @@ std::string CheckEngine(const engine::EngineOptions& engine, const Extras& extra
 
 // The rules between settings; CLI11 has checked each one alone.
 std::string CheckTogether(const Config& config, const Extras& extras) {
-  for (std::string error :
-       {CheckReleased(extras), CheckListeners(config, extras), CheckEngine(config.engine, extras)}) {
+  for (std::string error : {CheckListeners(config, extras), CheckEngine(config.engine, extras)}) {
     if (!error.empty()) return error;
   }
   return {};
@@ -351,7 +256,8 @@ ParsedConfig ParseConfig(std::span<const std::string> args) {
   DeclareMemory(app, config, extras);
   DeclareData(app, config, extras);
   DeclareUpdate(app, config);
-  DeclareOther(app, config, extras);
+  DeclareReplication(app, config, extras.replication);
+  DeclareOther(app, config);
   app.set_config("--config", "", "Read settings from this file (TOML or INI); a flag wins over it")
       ->type_name("FILE")
       ->group("Other")
@@ -378,7 +284,8 @@ ParsedConfig ParseConfig(std::span<const std::string> args) {
     config.server.threads = std::clamp(std::thread::hardware_concurrency(), 1U, 4U);
   }
   config.engine.data_dir = extras.memory_only ? std::string() : extras.data_dir;
-  const std::string error = CheckTogether(config, extras);
+  std::string error = CheckTogether(config, extras);
+  if (error.empty()) error = FinishReplication(config, extras.replication, extras.memory_only);
   if (!error.empty()) return Refuse(error);
   return {std::move(config), 0, {}};
 }

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "engine/options.h"
+#include "tap/tls.h"
 
 namespace cairn::server {
 
@@ -30,12 +31,24 @@ struct ServerOptions {
   uint32_t idle_timeout_s = 0;          // 0: idle connections stay
   uint32_t slow_client_timeout_s = 60;  // without progress of a pending answer
   uint32_t commit_timeout_ms = 5'000;   // sync policy always: then the answer is "ambiguous"
+  uint32_t durability_timeout_ms = 5'000;  // the same for a write that has to reach more than memory
   uint32_t backlog = 1024;
   bool ephemeral_port = false;  // tests: with port 0, take any free port instead of none
 };
 
+/// TAP and administration; both over gRPC.
+struct ReplicationOptions {
+  std::optional<uint16_t> tap_port, admin_port;  // none: off; 0: any free one
+  std::vector<std::string> listen;               // of both; numeric; empty: loopback
+  tap::TlsFiles tls;
+  std::string node_name;
+  std::string replica_of;  // HOST:PORT; empty: as replication.conf says
+  uint64_t window_bytes = uint64_t{32} << 20;
+};
+
 struct Config {
   ServerOptions server;
+  ReplicationOptions replication;
   engine::EngineOptions engine;
   LogOptions log;
   std::string config_file;  // as given; empty: none

@@ -7,8 +7,8 @@
 namespace cairn::server {
 
 Result<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, engine::Engine& engine,
-                                              Clock& clock) {
-  std::unique_ptr<Server> server(new Server(options, engine, clock));
+                                              Clock& clock, StatsReport::Groups groups) {
+  std::unique_ptr<Server> server(new Server(options, engine, clock, std::move(groups)));
   CAIRN_ASSIGN_OR_RETURN(std::vector<BoundSocket> sockets, server->BindAll());
   CAIRN_RETURN_IF_ERROR(server->MakeLoops());
   for (BoundSocket& socket : sockets) server->AddListener(std::move(socket));
@@ -16,8 +16,11 @@ Result<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, engi
   return server;
 }
 
-Server::Server(const ServerOptions& options, engine::Engine& engine, Clock& clock)
-    : options_(options), engine_(engine), clock_(clock), report_(engine, stats_, options_, clock) {}
+Server::Server(const ServerOptions& options, engine::Engine& engine, Clock& clock, StatsReport::Groups groups)
+    : options_(options),
+      engine_(engine),
+      clock_(clock),
+      report_(engine, stats_, options_, clock, std::move(groups)) {}
 
 Server::~Server() { Stop(); }
 

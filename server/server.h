@@ -21,9 +21,10 @@ namespace cairn::server {
 
 class Server {
  public:
-  /// Binds every address first, then begins to serve. An error names the address.
+  /// Binds every address first, then begins to serve. An error names the address. `groups` of `stats` outlive
+  /// the server.
   static Result<std::unique_ptr<Server>> Start(const ServerOptions& options, engine::Engine& engine,
-                                               Clock& clock);
+                                               Clock& clock, StatsReport::Groups groups = {});
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
@@ -34,6 +35,7 @@ class Server {
   const std::vector<std::string>& addresses() const { return addresses_; }
   ServerStats& stats() { return stats_; }
   const ServerOptions& options() const { return options_; }
+  const StatsReport& report() const { return report_; }
 
   /// Refuses new clients, and closes each connection as soon as it is owed nothing.
   void BeginDrain();
@@ -43,7 +45,7 @@ class Server {
   void Stop();
 
  private:
-  Server(const ServerOptions& options, engine::Engine& engine, Clock& clock);
+  Server(const ServerOptions& options, engine::Engine& engine, Clock& clock, StatsReport::Groups groups);
   Result<std::vector<BoundSocket>> BindAll();
   Status MakeLoops();
   void AddListener(BoundSocket socket);

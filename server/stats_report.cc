@@ -126,8 +126,13 @@ std::string JoinAddresses(const std::vector<std::string>& addresses) {
 }  // namespace
 
 StatsReport::StatsReport(engine::Engine& engine, ServerStats& stats, const ServerOptions& options,
-                         Clock& clock)
-    : engine_(engine), stats_(stats), options_(options), clock_(clock), started_ns_(clock.SteadyNs()) {}
+                         Clock& clock, Groups groups)
+    : engine_(engine),
+      stats_(stats),
+      options_(options),
+      clock_(clock),
+      groups_(std::move(groups)),
+      started_ns_(clock.SteadyNs()) {}
 
 StatsReport::Answer StatsReport::Write(std::string_view request, const StatSink& sink) const {
   const std::string_view group = FirstWord(request);
@@ -151,6 +156,8 @@ StatsReport::Answer StatsReport::Write(std::string_view request, const StatSink&
   } else if (group == "detail") {
     return argument == "dump" ? Answer::kList
                               : (argument == "on" || argument == "off" ? Answer::kOk : Answer::kUnknown);
+  } else if (const auto other = groups_.find(group); other != groups_.end()) {
+    if (!other->second(argument, sink).ok()) return Answer::kUnknown;
   } else if (!engine_.Stats(group, argument, sink).ok()) {
     return Answer::kUnknown;
   }
@@ -210,6 +217,9 @@ void StatsReport::WriteSettings(const StatSink& sink) const {
   out.Text("sync", SyncName(engine.sync));
   out.Number("sync_interval_ms", engine.sync_interval_ms);
   out.Number("sync_timeout_ms", options_.commit_timeout_ms);
+  out.Text("durability", engine::DurabilityLevelName(engine_.durability()));
+  out.Number("copies", engine.durability_copies);
+  out.Number("durability_timeout_ms", options_.durability_timeout_ms);
   out.Text("data_dir", engine.data_dir.empty() ? "NULL" : engine.data_dir);
   out.Number("vbuckets", engine.vbuckets);
   static_cast<void>(engine_.Stats("settings", "", out.AsSink()));

@@ -5,6 +5,8 @@
 // Owner: Server. Any thread; Write reads counters without stopping anybody.
 
 #include <functional>
+#include <map>
+#include <string>
 #include <string_view>
 
 #include "base/clock.h"
@@ -23,7 +25,12 @@ class StatsReport {
     kUnknown,  // no such group
   };
 
-  StatsReport(engine::Engine& engine, ServerStats& stats, const ServerOptions& options, Clock& clock);
+  /// A group of somebody else: "tap". INVALID_ARGUMENT: not with this argument.
+  using Group = std::function<Status(std::string_view argument, const engine::StatSink& sink)>;
+  using Groups = std::map<std::string, Group, std::less<>>;
+
+  StatsReport(engine::Engine& engine, ServerStats& stats, const ServerOptions& options, Clock& clock,
+              Groups groups = {});
 
   /// `request`: everything after the word "stats": "", "settings", "vbucket 12", "detail on".
   Answer Write(std::string_view request, const engine::StatSink& sink) const;
@@ -41,6 +48,7 @@ class StatsReport {
   ServerStats& stats_;
   const ServerOptions& options_;
   Clock& clock_;
+  const Groups groups_;
   const int64_t started_ns_;  // steady
 };
 

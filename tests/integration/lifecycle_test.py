@@ -27,9 +27,9 @@ class Configuration(DirectoryCase):
 
     def test_errors_are_clear(self):
         self.assertIn("0 to 65535", self.refused("--port", "70000"))
-        self.assertIn("later release", self.refused("--tap-port", "11209"))
-        self.assertIn("later release", self.refused("--admin-port", "11212"))
-        self.assertIn("later release", self.refused("--replica-of", "a:1"))
+        for flag in (("--tap-port", "11209"), ("--admin-port", "11212"), ("--replica-of", "a:1")):
+            self.assertIn("needs a disk", self.refused("--memory-only", *flag))
+        self.assertIn("mutual TLS", self.refused("--tap-port", "11209", "--tap-listen", "0.0.0.0"))
         self.assertIn("--allow-remote", self.refused("--listen", "0.0.0.0"))
         self.assertIn("power of two", self.refused("--vbuckets", "12"))
         self.assertIn("--bogus", self.refused("--bogus"))

@@ -104,11 +104,59 @@ TEST(ParseConfig, RefusalsSayWhatWouldBeAccepted) {
   EXPECT_THAT(Refused({"--unix-socket", std::string(200, 'x')}), HasSubstr("107"));
 }
 
-TEST(ParseConfig, WhatComesLaterIsRefusedClearly) {
-  EXPECT_THAT(Refused({"--tap-port", "11209"}), HasSubstr("later release"));
-  EXPECT_THAT(Refused({"--admin-port", "11212"}), HasSubstr("later release"));
-  EXPECT_THAT(Refused({"--replica-of", "host:11209"}), HasSubstr("later release"));
-  Accept({"--tap-port", "0", "--admin-port", "0"});
+TEST(ParseConfig, ReplicationIsOffUnlessAskedFor) {
+  const Config off = Accept({"--tap-port", "0"});
+  EXPECT_FALSE(off.replication.tap_port.has_value());
+  EXPECT_FALSE(off.replication.admin_port.has_value());
+  const Config on = Accept({"--tap-port", "11209", "--admin-port", "auto", "--replica-of", "[::1]:11309",
+                            "--node-name", "b", "--tap-window", "64m", "--tombstone-retention", "7",
+                            "--durability", "majority", "--copies", "3", "--listen", "127.0.0.2"});
+  EXPECT_EQ(on.replication.tap_port, 11209);
+  EXPECT_EQ(on.replication.admin_port, 0);
+  EXPECT_EQ(on.replication.replica_of, "[::1]:11309");
+  EXPECT_EQ(on.replication.node_name, "b");
+  EXPECT_EQ(on.replication.window_bytes, 64U << 20);
+  EXPECT_EQ(on.replication.listen, std::vector<std::string>{"127.0.0.2"});
+  EXPECT_EQ(on.engine.tombstone_retention_s, 7U);
+  EXPECT_EQ(on.engine.durability, engine::DurabilityLevel::kMajority);
+  EXPECT_EQ(on.engine.durability_copies, 3U);
+}
+
+TEST(ParseConfig, ReplicationSettingsAreChecked) {
+  EXPECT_THAT(Refused({"--tap-port", "70000"}), HasSubstr("nor auto"));
+  EXPECT_THAT(Refused({"--admin-port", "1x"}), HasSubstr("nor auto"));
+  EXPECT_THAT(Refused({"--node-name", "a b"}), HasSubstr("not a name"));
+  for (const char* address : {"host", "host:", "host:0", "host:65536", ":1", "::1:7", "a b:7", "h:7x"}) {
+    EXPECT_THAT(Refused({"--replica-of", address}), HasSubstr("is not HOST:PORT")) << address;
+  }
+  EXPECT_THAT(Refused({"--tap-window", "12m", "-I", "2m"}), HasSubstr("--tap-window"));
+  EXPECT_THAT(Refused({"--copies", "65"}), HasSubstr("--copies"));
+  EXPECT_THAT(Refused({"--tap-port", "7070", "--tap-listen", "localhost"}), HasSubstr("not a numeric"));
+}
+
+TEST(ParseConfig, ReplicationNeedsADisk) {
+  EXPECT_THAT(Refused({"--memory-only", "--tap-port", "7070"}), HasSubstr("--tap-port needs a disk"));
+  EXPECT_THAT(Refused({"--memory-only", "--admin-port", "7070"}), HasSubstr("--admin-port needs a disk"));
+  EXPECT_THAT(Refused({"--memory-only", "--replica-of", "h:7070"}), HasSubstr("--replica-of needs a disk"));
+  EXPECT_THAT(Refused({"--memory-only", "--durability", "persisted"}),
+              HasSubstr("--durability needs a disk"));
+}
+
+TEST(ParseConfig, MachinesThatReachReplicationNeedCertificates) {
+  const std::vector<std::string> open = {"--tap-port", "7070", "--tap-listen", "0.0.0.0"};
+  EXPECT_THAT(Refused(open), HasSubstr("mutual TLS"));
+  EXPECT_THAT(Refused({"--listen", "0.0.0.0", "--allow-remote", "--admin-port", "7071"}),
+              HasSubstr("mutual TLS"));
+  EXPECT_THAT(Refused({"--tls-cert", "c.pem", "--tls-key", "k.pem"}), HasSubstr("go together"));
+  Accept({"--tap-port", "7070", "--tap-listen", "0.0.0.0", "--tls-cert", "c", "--tls-key", "k", "--tls-ca",
+          "a"});
+  Accept({"--listen", "0.0.0.0", "--allow-remote", "--tap-port", "7070", "--tap-listen", "127.0.0.1"});
+}
+
+TEST(ParseConfig, TheNodeIsNamedByItsHostAndPort) {
+  const std::string name = Accept({"-p", "12345"}).replication.node_name;
+  EXPECT_THAT(name, ::testing::MatchesRegex("[A-Za-z0-9._-]+-12345"));
+  EXPECT_LE(name.size(), 64U);
 }
 
 TEST(ParseConfig, AnAddressThatOthersReachMustBeAllowed) {
