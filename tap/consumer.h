@@ -68,8 +68,9 @@ class Consumer {
 
   ConnectionInfo info(int64_t now_ns) const;
 
+  struct Rep;  // tap/consumer_rep.h
+
  private:
-  struct Rep;
   std::unique_ptr<Rep> rep_;
 };
 
