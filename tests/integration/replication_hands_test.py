@@ -72,7 +72,6 @@ class Promotion(ClusterCase):
         promoted, other = (second, first) if ahead else (first, second)
         promoted.ctl("promote")
         self.adopt(recorder, promoted)
-        other.unfollow(active)
         other.follow(promoted)
         with Load(recorder, promoted):
             time.sleep(0.2)
@@ -180,13 +179,12 @@ class Durability(ClusterCase):
                 time.sleep(self.dice.uniform(0.3, 0.8))
                 active.kill()
             self.assertGreater(load.recorder.answered, 20)
-            self.promote_the_furthest(first, second, active)
+            self.promote_the_furthest(first, second)
             self.check_both(recorder, first, second)
             active.start()
             wait_until(lambda: len(active.seqnos(DEAD)) == VBUCKETS, "the old active is fenced")
             # The promoted halves come back together, and the old active follows: as at the beginning.
             first.ctl("takeover", second.tap, "--wait", "30")
-            second.unfollow(first)
             second.follow(first)
             active.follow(first)
             self.same(first, second, active, recorder=recorder)
@@ -196,12 +194,11 @@ class Durability(ClusterCase):
                 wait_until(lambda: AMBIGUOUS not in recorder.batch(client, 20), "replicas take part again")
 
     @staticmethod
-    def promote_the_furthest(first, second, active):
+    def promote_the_furthest(first, second):
         one, other = first.seqnos(REPLICA), second.seqnos(REPLICA)
         best = {vbucket for vbucket in range(VBUCKETS) if one.get(vbucket, 0) >= other.get(vbucket, 0)}
         rest = set(range(VBUCKETS)) - best
         for node, mine, peer, theirs in ((first, best, second, rest), (second, rest, first, best)):
-            node.unfollow(active)
             if mine:
                 node.ctl("promote", "--vbuckets", vbucket_list(mine))
             if theirs:
