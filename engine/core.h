@@ -71,10 +71,32 @@ class StoreGate {
     storage::KvStore* store_;
   };
 
+  /// An iterator that outlives the Access it was made in. Look at it, and destroy it, inside one; a Reopen
+  /// takes the iterator away.
+  struct Pin {
+    std::unique_ptr<storage::Iterator> iterator;  // null: the store was reopened
+  };
+  /// Inside an Access.
+  std::shared_ptr<Pin> Keep(std::unique_ptr<storage::Iterator> iterator) {
+    auto pin = std::make_shared<Pin>();
+    pin->iterator = std::move(iterator);
+    MutexLock lock(pins_mutex_);
+    std::erase_if(pins_, [](const std::weak_ptr<Pin>& p) { return p.expired(); });
+    pins_.push_back(pin);
+    return pin;
+  }
+
   /// Waits until nobody is inside, and reopens.
   Status Reopen() {
     std::unique_lock<std::shared_mutex> lock(mutex_);
     generation_.fetch_add(1, std::memory_order_relaxed);
+    {
+      MutexLock pins_lock(pins_mutex_);
+      for (const std::weak_ptr<Pin>& weak : pins_) {
+        if (const std::shared_ptr<Pin> pin = weak.lock()) pin->iterator.reset();
+      }
+      pins_.clear();
+    }
     return store_->Reopen();
   }
   /// Rises with each Reopen. Who needs several calls to see one opening of the store (data changes that were
@@ -85,6 +107,8 @@ class StoreGate {
   std::shared_mutex mutex_;
   std::atomic<uint64_t> generation_{0};
   std::unique_ptr<storage::KvStore> store_;
+  Mutex pins_mutex_;
+  std::vector<std::weak_ptr<Pin>> pins_ CAIRN_GUARDED_BY(pins_mutex_);
 };
 
 /// What the options' percentages make of a quota in bytes.
@@ -111,6 +135,7 @@ struct Core {
   std::function<void(Vbid)> hand_to_flusher;
   std::function<void(std::unique_ptr<Preimages>)> hand_to_reclaimer;
   std::function<void()> report_store_failure;
+  std::function<void(Vbid)> announce;                // there is something new for streams
   std::function<void(int64_t now_ns)> on_tick;  // by the pager, every few milliseconds
 
   /// Cached by the housekeeper every few milliseconds when there are threads, else read from the clock.
@@ -126,6 +151,11 @@ struct Core {
   std::atomic<int64_t> cached_steady_ns{0};
   std::atomic<uint32_t> cached_wall_s{0};
 
+  /// Whoever writes a record `vb/<n>` holds it from before the record is encoded until the write is over, so
+  /// that an older state never comes to lie over a newer one. Order: this, then the coordinator's mutex, then
+  /// a vbucket's.
+  Mutex meta_mutex;
+
   const Phase* CurrentPhase() const { return phase.load(std::memory_order_acquire); }
 
   /// After unlocking: hands over, wakes; memory is freed as `fx` goes out of scope at the caller.
@@ -139,6 +169,10 @@ struct Core {
       fx.wake.clear();
     }
     if (__builtin_expect(fx.preimages != nullptr, 0)) hand_to_reclaimer(std::move(fx.preimages));
+    if (__builtin_expect(fx.announce, 0)) {
+      fx.announce = false;
+      announce(vb.id());
+    }
   }
 };
 

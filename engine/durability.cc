@@ -44,7 +44,7 @@ uint32_t DurabilityTracker::Having(const Entry& entry, const Requirement& requir
 
 uint32_t DurabilityTracker::ReplicasFor(DurabilityLevel level, bool active_synced) const {
   const bool active_counts = level != DurabilityLevel::kPersistedMajority || active_synced;
-  return active_counts ? majority_ - 1 : majority_;
+  return active_counts ? majority() - 1 : majority();
 }
 
 template <class IsOver>
@@ -77,6 +77,19 @@ void DurabilityTracker::Report(std::string_view replica, Vbid vbucket, uint64_t 
     copy->persisted = persisted;
     TakeWaits(
         entry, [&](const Wait& wait) { return Having(entry, wait.requirement) >= wait.replicas; }, &woken);
+  }
+  WakeAll(woken);
+}
+
+void DurabilityTracker::set_copies(uint32_t copies) {
+  if (copies_.exchange(copies, std::memory_order_relaxed) == copies) return;
+  std::vector<WaiterRef> woken;
+  for (Shard& shard : shards_) {
+    MutexLock lock(shard.mutex);
+    for (auto& [vbucket, entry] : shard.entries) {
+      TakeWaits(
+          entry, [](const Wait&) { return true; }, &woken);
+    }
   }
   WakeAll(woken);
 }

@@ -48,6 +48,15 @@ constexpr DurabilityLevel WithSync(DurabilityLevel level) {
   return level;
 }
 
+inline constexpr uint32_t kDurabilityTimeoutMaxMs = 600'000;
+
+/// What is asked of a write that does not say itself.
+struct DurabilitySettings {
+  DurabilityLevel level = DurabilityLevel::kMemory;
+  uint32_t copies = 2;          // that a majority is counted of; 1 … 64
+  uint32_t timeout_ms = 5'000;  // 1 … kDurabilityTimeoutMaxMs; then the answer is "ambiguous"
+};
+
 /// One write and how far it has to come.
 struct Requirement {
   Vbid vbucket;
@@ -74,7 +83,7 @@ class DurabilityTracker {
  public:
   static constexpr size_t kReplicasMax = 64;
 
-  explicit DurabilityTracker(uint32_t copies) : majority_(MajorityOf(copies)) {}
+  explicit DurabilityTracker(uint32_t copies) : copies_(copies) {}
   DurabilityTracker(const DurabilityTracker&) = delete;
   DurabilityTracker& operator=(const DurabilityTracker&) = delete;
 
@@ -87,7 +96,14 @@ class DurabilityTracker {
   /// Has anybody asked for more than memory? Until then writes do not record their branch of history.
   bool used() const { return used_.load(std::memory_order_relaxed); }
   void Use() { used_.store(true, std::memory_order_relaxed); }
-  uint32_t majority() const { return majority_; }
+  /// What a majority is counted of: the active and its replicas, 1 … kReplicasMax.
+  uint32_t copies() const { return copies_.load(std::memory_order_relaxed); }
+  /// Wakes all who wait for replicas: they count anew.
+  void set_copies(uint32_t copies);
+  uint32_t majority() const { return MajorityOf(copies()); }
+  /// How long a write may wait that does not say so itself.
+  uint32_t timeout_ms() const { return timeout_ms_.load(std::memory_order_relaxed); }
+  void set_timeout_ms(uint32_t timeout_ms) { timeout_ms_.store(timeout_ms, std::memory_order_relaxed); }
 
   // --- events ---
   /// How far `replica` is in the vbucket now; less than before when it had to roll back.
@@ -100,7 +116,7 @@ class DurabilityTracker {
   uint32_t LiveReplicas(Vbid vbucket, uint64_t history) const;
   /// Are there enough of them for `level`?
   bool Possible(DurabilityLevel level, Vbid vbucket, uint64_t history) const {
-    return !UsesReplicas(level) || LiveReplicas(vbucket, history) + 1 >= majority_;
+    return !UsesReplicas(level) || LiveReplicas(vbucket, history) + 1 >= majority();
   }
   /// kOk: done. kWouldBlock: not yet. kAmbiguous: it cannot be said any more (another branch of history, not
   /// active, or a sync of the active failed that was part of what was asked).
@@ -146,7 +162,8 @@ class DurabilityTracker {
   void TakeWaits(Entry& entry, const IsOver& is_over, std::vector<WaiterRef>* woken);
   uint32_t ReplicasFor(DurabilityLevel level, bool active_synced) const;
 
-  const uint32_t majority_;
+  std::atomic<uint32_t> copies_;
+  std::atomic<uint32_t> timeout_ms_{5'000};
   std::atomic<DurabilityLevel> level_{DurabilityLevel::kMemory};
   std::atomic<bool> used_{false};
   std::atomic<size_t> waiting_{0};

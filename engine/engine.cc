@@ -48,6 +48,7 @@ Engine::Impl::Impl(const EngineOptions& options, EngineDeps deps)
       warmer(core),
       pager(core, core.store.present()),
       coordinator(core, flusher, merger, random.Next64()),
+      replication(ReplicationSide()),
       persistence_waits(core) {
   core.hand_to_flusher = [this](Vbid vbucket) { flusher.Enqueue(vbucket); };
   core.hand_to_reclaimer = [this](std::unique_ptr<Preimages> preimages) {
@@ -67,6 +68,25 @@ Engine::Impl::Impl(const EngineOptions& options, EngineDeps deps)
 
 Engine::Impl::~Impl() { StopThreads(); }
 
+ReplicationParts Engine::Impl::ReplicationSide() {
+  return {core,
+          flusher,
+          merger,
+          fetcher,
+          warmer,
+          pager,
+          coordinator,
+          [this] { return recovered ? recovered->identity.uuid : node_uuid; },
+          [this](Task task) {
+            if (control != nullptr) return control->Post(std::move(task));
+            task();
+            return true;
+          },
+          [this] { return WaitDurable(); },
+          [this] { return random.Next64(); },
+          threads};
+}
+
 Status Engine::Impl::Open() {
   opened_ns = core.clock->SteadyNs();
   if (!core.store.present()) {
@@ -75,6 +95,7 @@ Status Engine::Impl::Open() {
       vb->OpenSequence(true, random.Next64(), core.Now());
       vb->set_phase(core.CurrentPhase());
     }
+    node_uuid = RandomUuid(random);
     return Status::Ok();
   }
   CAIRN_ASSIGN_OR_RETURN(recovered, Recover(core, random));
@@ -84,6 +105,7 @@ Status Engine::Impl::Open() {
     static_cast<void>(written);
     CAIRN_RETURN_IF_ERROR(CloseDecidedUpdate(core, &*recovered));
   }
+  merger.NoteRecovered();
   coordinator.Adopt(recovered->update, recovered->history);
   for (const auto& vb : core.vbuckets) {
     MutexLock lock(vb->mutex);
@@ -169,6 +191,7 @@ Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Engine::~Engine() = default;
 
 Status Engine::Shutdown(bool persist) { return impl_->Shutdown(persist); }
+Replication& Engine::replication() { return impl_->replication; }
 const EngineOptions& Engine::options() const { return impl_->core.options; }
 uint32_t Engine::vbucket_count() const { return impl_->core.options.vbuckets; }
 
@@ -216,6 +239,9 @@ bool Engine::RunBackground() {
       impl.flusher.ReportStoreFailure();
     done = (merged.ok() && merged.value()) || done;
   }
+  const Result<bool> purged = impl.merger.RunPurge();
+  if (NeedsReopen(purged.code())) impl.flusher.ReportStoreFailure();
+  done = (purged.ok() && purged.value()) || done;
   done = impl.fetcher.RunSome(64) > 0 || done;
   if (impl.core.store.present()) {
     const Result<bool> warming = impl.warmer.RunSome(256);

@@ -44,6 +44,8 @@ struct VbucketHistory {
   Seqno high, persisted;
 };
 
+class Replication;
+
 class Engine {
  public:
   /// Opens the store's state: recovers vbuckets, replays the log behind data, carries a decided online
@@ -88,8 +90,13 @@ class Engine {
   void AwaitCommit(uint64_t ticket, const WaiterRef& waiter);
   /// What a write has to reach when its request does not say; with policy always never less than the sync.
   DurabilityLevel durability() const;
+  /// Sync policy always, and a disk.
+  bool syncs_always() const;
   /// INVALID_ARGUMENT when there is no disk for it.
   Status SetDurability(DurabilityLevel level);
+  DurabilitySettings durability_settings() const;
+  /// All of it or nothing; until the next start. INVALID_ARGUMENT: no disk for the level, or out of range.
+  Status SetDurability(const DurabilitySettings& settings);
   /// To be asked before a write with that level: it is not executed unless kOk.
   DurabilityAdmission AdmitDurability(Vbid vbucket, DurabilityLevel level);
   DurabilityAdmission AdmitDurabilityOfAll(DurabilityLevel level);
@@ -107,6 +114,9 @@ class Engine {
   void CompleteUpdate(const UpdateRequest& request, UpdateDone done);
   void RevertUpdate(const UpdateRequest& request, UpdateDone done);
   UpdateStatus update_status() const;
+
+  /// What streams from and to other nodes use (engine/replication.h). Lives as long as the engine.
+  Replication& replication();
 
   // --- vbuckets ---
   using Done = std::function<void(Status)>;
@@ -148,6 +158,8 @@ class Engine {
   /// With deps.threads == false: does one bounded step of every background duty that is due (flush, merge,
   /// fetch, update walk, warm-up, pagers). True when something was done.
   bool RunBackground();
+  /// What Replication::ReportReplica tells.
+  DurabilityTracker& durability_tracker();
   /// Sums the digests of all vbuckets.
   uint64_t Digest() const;
 

@@ -8,6 +8,7 @@
 #include "base/size.h"
 #include "engine/engine.h"
 #include "engine/engine_impl.h"
+#include "engine/replication_hands.h"
 #include "proto/meta_record.h"
 
 namespace cairn::engine {
@@ -30,6 +31,7 @@ Status Engine::Impl::MakeVbucket(VBucket& vb) {
     MutexLock lock(vb.mutex);
     if (vb.exists()) return Status::Ok();
   }
+  MutexLock meta(core.meta_mutex);
   storage::LogBatch batch;
   CAIRN_RETURN_IF_ERROR(coordinator.RunExclusive([&] {
     MutexLock lock(vb.mutex);
@@ -57,24 +59,18 @@ void Engine::SetVbucketState(Vbid vbucket, VbucketState state, Done done) {
     return;
   }
   impl_->OnControl([this, vbucket, state, done = std::move(done)] {
-    VBucket& vb = *impl_->core.vbuckets[vbucket.get()];
-    const OpTime now = impl_->core.Now();
-    if (Status made = impl_->MakeVbucket(vb); !made.ok()) {
-      done(std::move(made));
-      return;
+    const ReplicationParts parts = impl_->ReplicationSide();
+    Status changed = impl_->MakeVbucket(*impl_->core.vbuckets[vbucket.get()]);
+    if (changed.ok()) {
+      changed = state == VbucketState::kActive ? PromoteNow(parts, {vbucket}, {})
+                                               : DemoteNow(parts, {vbucket}, state);
     }
-    Effects fx;
-    {
-      MutexLock lock(vb.mutex);
-      vb.Enter(impl_->core.CurrentPhase(), now, fx);
-      vb.SetState(state, impl_->core.clock->WallNs(), now, fx);
-    }
-    impl_->core.Finish(vb, fx);
-    done(impl_->WaitDurable());
+    done(changed.ok() ? impl_->WaitDurable() : std::move(changed));
   });
 }
 
 Status Engine::Impl::DeleteNow(VBucket& vb) {
+  MutexLock meta(core.meta_mutex);
   Effects fx;
   storage::LogBatch batch;
   Status refused;
@@ -84,6 +80,8 @@ Status Engine::Impl::DeleteNow(VBucket& vb) {
       refused = NoSuchVbucket();
     } else if (vb.state() != VbucketState::kDead) {
       refused = Status(Code::kNotSupported, "only a dead vbucket can be deleted");
+    } else if (vb.applying()) {
+      refused = Status(Code::kTmpFail, "its source's last snapshot is still being applied");
     } else {
       vb.Delete(fx);
       batch.meta_puts.emplace_back(proto::VbucketMetaName(vb.id()),
@@ -122,7 +120,7 @@ Result<CheckpointId> Engine::CreateCheckpoint(Vbid vbucket) {
     MutexLock lock(vb.mutex);
     if (!vb.exists() || vb.state() != VbucketState::kActive) return NoSuchVbucket();
     vb.Enter(impl_->core.CurrentPhase(), now, fx);
-    vb.CloseCheckpoint(now);
+    vb.CloseCheckpoint(now, fx);
     id = vb.checkpoints().open_checkpoint().id;
   }
   impl_->core.Finish(vb, fx);

@@ -22,12 +22,35 @@ ActiveView Engine::Impl::LookAt(Vbid vbucket) const {
 
 DurabilityLevel Engine::durability() const { return impl_->core.durability.level(); }
 
+DurabilityTracker& Engine::durability_tracker() { return impl_->core.durability; }
+
+bool Engine::syncs_always() const {
+  return impl_->core.options.sync == SyncPolicy::kAlways && impl_->core.store.present();
+}
+
 Status Engine::SetDurability(DurabilityLevel level) {
   if (UsesDisk(level) && !impl_->core.store.present()) {
     return Status(Code::kInvalidArgument, "this engine keeps nothing on disk");
   }
-  const bool always = impl_->core.options.sync == SyncPolicy::kAlways && impl_->core.store.present();
-  impl_->core.durability.set_level(always ? WithSync(level) : level);
+  impl_->core.durability.set_level(syncs_always() ? WithSync(level) : level);
+  return Status::Ok();
+}
+
+DurabilitySettings Engine::durability_settings() const {
+  const DurabilityTracker& tracker = impl_->core.durability;
+  return {tracker.level(), tracker.copies(), tracker.timeout_ms()};
+}
+
+Status Engine::SetDurability(const DurabilitySettings& settings) {
+  if (settings.copies < 1 || settings.copies > DurabilityTracker::kReplicasMax) {
+    return Status(Code::kInvalidArgument, "copies must be 1 to 64");
+  }
+  if (settings.timeout_ms < 1 || settings.timeout_ms > kDurabilityTimeoutMaxMs) {
+    return Status(Code::kInvalidArgument, "the time-out must be 1 to 600,000 ms");
+  }
+  CAIRN_RETURN_IF_ERROR(SetDurability(settings.level));
+  impl_->core.durability.set_copies(settings.copies);
+  impl_->core.durability.set_timeout_ms(settings.timeout_ms);
   return Status::Ok();
 }
 

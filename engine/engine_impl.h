@@ -1,6 +1,7 @@
 #pragma once
 // What is inside an Engine: the parts, wired together. Included by the engine's own files only.
 
+#include <array>
 #include <atomic>
 #include <memory>
 #include <optional>
@@ -16,6 +17,7 @@
 #include "engine/pager.h"
 #include "engine/persistence_waits.h"
 #include "engine/recovery.h"
+#include "engine/replication.h"
 #include "engine/update_coordinator.h"
 #include "engine/warmer.h"
 
@@ -36,6 +38,7 @@ class Engine::Impl {
   Status MakeVbucket(VBucket& vb);
   /// Control thread: deletes `vb`, which must be dead.
   Status DeleteNow(VBucket& vb);
+  ReplicationParts ReplicationSide();
   /// Waits (control thread) until everything done so far is durable, or the deadline.
   Status WaitDurable();
   /// State and branch of a vbucket; nothing about its disk.
@@ -60,12 +63,14 @@ class Engine::Impl {
   Core core;
   Random random;
   std::optional<RecoveredState> recovered;
+  std::array<uint8_t, 16> node_uuid{};  // of an engine without a disk
   Flusher flusher;
   Merger merger;
   Fetcher fetcher;
   Warmer warmer;
   Pager pager;
   UpdateCoordinator coordinator;
+  Replication replication;
   PersistenceWaits persistence_waits;
   std::unique_ptr<ThreadExecutor> control;
   std::atomic<int64_t> flush_at_ns{0};  // a delayed flush_all; 0: none

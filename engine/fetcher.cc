@@ -71,7 +71,9 @@ size_t Fetcher::RunSome(size_t count_max) {
 Result<ItemRef> Fetcher::ReadByKey(Vbid vbucket, std::string_view key) {
   StoreGate::Access store(core_.store);
   CAIRN_ASSIGN_OR_RETURN(const std::string record, store->GetData(vbucket, key));
-  return proto::DecodeDataRecord(vbucket, key, record);
+  CAIRN_ASSIGN_OR_RETURN(ItemRef item, proto::DecodeDataRecord(vbucket, key, record));
+  if (item->is_deleted()) return Status(Code::kNotFound);  // a tombstone, kept for replicas only
+  return item;
 }
 
 Result<ItemRef> Fetcher::ReadVersion(Vbid vbucket, std::string_view key, Seqno seqno) {

@@ -131,7 +131,13 @@ void Flusher::Run() {
   }
 }
 
+void Flusher::Forget(std::span<const Vbid> vbuckets) {
+  MutexLock cycle(cycle_mutex_);
+  for (const Vbid vbucket : vbuckets) unsynced_.erase(vbucket.get());
+}
+
 Result<bool> Flusher::RunCycle(bool sync) {
+  MutexLock one_at_a_time(cycle_mutex_);
   std::vector<Vbid> vbuckets;
   uint64_t cycle = 0;
   bool sync_wanted = sync;

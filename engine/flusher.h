@@ -13,6 +13,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <span>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -48,9 +49,14 @@ class Flusher {
   void SetPaused(bool paused) CAIRN_EXCLUDES(mutex_);
   bool paused() const { return paused_.load(std::memory_order_relaxed); }
 
+  /// Waits for the end of a cycle that is under way, and forgets what was written of these vbuckets: nothing
+  /// that was read of them before is marked durable any more. Their logs are held (VBucket::HoldLog), so
+  /// nothing more is read either.
+  void Forget(std::span<const Vbid> vbuckets) CAIRN_EXCLUDES(cycle_mutex_);
+
   /// One cycle. `sync`: whatever the policy. True when something was written or synced. On an error the rest
   /// is handed over again and the error returned (and counted).
-  Result<bool> RunCycle(bool sync) CAIRN_EXCLUDES(mutex_);
+  Result<bool> RunCycle(bool sync) CAIRN_EXCLUDES(mutex_, cycle_mutex_);
   /// Is there anything to write or to sync?
   bool idle() const CAIRN_EXCLUDES(mutex_);
   Status last_error() const CAIRN_EXCLUDES(mutex_);
@@ -91,7 +97,8 @@ class Flusher {
   bool unsynced_any_ CAIRN_GUARDED_BY(mutex_) = false;
   Status last_error_ CAIRN_GUARDED_BY(mutex_);
 
-  // Of the cycle's thread alone.
+  // Held through a cycle; what follows is the cycle's alone.
+  Mutex cycle_mutex_;
   storage::LogBatch batch_;
   size_t batch_bytes_ = 0;
   std::vector<Written> gathered_;                 // in batch_

@@ -19,7 +19,56 @@ constexpr int64_t kSettleAfterNs = 2'000'000'000;  // of nothing new in the log
 constexpr size_t kWriteBytes = 4u << 20;
 constexpr size_t kPassBytesMax = 64u << 20;
 
+constexpr int64_t kPurgesPerRetention = 16;
+constexpr int64_t kSecond = 1'000'000'000;
+
 size_t RecordSize(const Item& item) { return item.key().size() + item.value_size() + 32; }
+
+const proto::VoidRange* VoidRangeOf(Seqno seqno, const std::vector<proto::VoidRange>& voids) {
+  for (const proto::VoidRange& range : voids) {
+    if (seqno > range.start && seqno <= range.end) return &range;
+  }
+  return nullptr;
+}
+
+/// Newest version of each key, in order of key.
+void KeepNewest(std::vector<ItemRef>* items) {
+  std::sort(items->begin(), items->end(), [](const ItemRef& a, const ItemRef& b) {
+    const int order = a->key().compare(b->key());
+    return order != 0 ? order < 0 : a->seqno() > b->seqno();
+  });
+  const auto same_key = [](const ItemRef& a, const ItemRef& b) { return a->key() == b->key(); };
+  items->erase(std::unique(items->begin(), items->end(), same_key), items->end());
+}
+
+/// Where a pass may stop before its bound, while it reads a log.
+class StopPlaces {
+ public:
+  /// May it stop in front of this operation?
+  bool Before(const proto::LogRecord& next) const {
+    return any_ && !behind_void_ && !in_flush_ && next.checkpoint != checkpoint_;
+  }
+  Status Pass(const proto::LogRecord& record) {
+    any_ = true;
+    behind_void_ = false;
+    checkpoint_ = record.checkpoint;
+    if (!record.item->is_marker()) return Status::Ok();
+    CAIRN_ASSIGN_OR_RETURN(const proto::Marker marker, proto::DecodeMarker(record.item->value()));
+    // What flush_all removed is to go as one, and the marker that says so is behind the cut then.
+    if (marker.type == proto::MarkerType::kFlush) in_flush_ = true;
+    if (marker.type == proto::MarkerType::kFlushEnd) in_flush_ = false;
+    return Status::Ok();
+  }
+  /// A voided range was left out. The marker behind it belongs to it: at its end the log alone would say
+  /// that the range holds.
+  void PassVoid() { behind_void_ = true; }
+
+ private:
+  bool any_ = false;
+  bool behind_void_ = false;
+  bool in_flush_ = false;
+  CheckpointId checkpoint_;
+};
 
 }  // namespace
 
@@ -51,6 +100,7 @@ bool Merger::WaitForWork() {
   while (!stopping_) {
     const uint64_t bytes = core_.unmerged_bytes.load(std::memory_order_relaxed);
     if (kicked_ || bytes >= kPassAtBytes) break;
+    if (core_.clock->SteadyNs() >= next_purge_ns_.load(std::memory_order_relaxed)) break;
     if (bytes > 0 && core_.clock->SteadyNs() - since >= kPassEveryNs) break;
     wake_.WaitFor(mutex_, std::chrono::milliseconds(50));
     if (bytes == 0 && !settled_ && core_.clock->SteadyNs() - since >= kSettleAfterNs) return true;
@@ -72,6 +122,10 @@ void Merger::SettleIfIdle() {
 void Merger::Run() {
   while (WaitForWork()) {
     SettleIfIdle();
+    if (const Result<bool> purged = RunPurge(); !purged.ok()) {
+      CAIRN_LOG(kWarn, "cannot purge tombstones: {}", purged.status().ToString());
+      if (NeedsReopen(purged.code())) core_.report_store_failure();
+    }
     for (;;) {
       const Result<bool> merged = RunPass();
       if (!merged.ok()) {
@@ -104,22 +158,12 @@ Result<bool> Merger::RunPass() {
   const uint32_t first = next_vbucket_;
   // In ascending order so that data is written sorted; a pass that wrapped around would not be.
   for (; next_vbucket_ < count && pass_bytes_ < kPassBytesMax; ++next_vbucket_) {
-    VBucket& vb = *core_.vbuckets[next_vbucket_];
-    Seqno merged;
-    Seqno bound;
-    std::vector<proto::VoidRange> voids;
-    {
-      MutexLock lock(vb.mutex);
-      if (!vb.exists()) continue;
-      merged = vb.merged();
-      bound = vb.MergeBound();
-      voids = vb.void_ranges();
-    }
-    if (bound <= merged) continue;
-    Seqno through = merged;
-    CAIRN_RETURN_IF_ERROR(Collect(vb.id(), merged, bound, voids, &through));
-    cuts_.push_back({vb.id(), through});
-    if (through < bound) break;  // the rest of this vbucket is the next pass's first
+    Part part;
+    if (!LookAt(*core_.vbuckets[next_vbucket_], &part)) continue;
+    Seqno through = part.merged;
+    CAIRN_RETURN_IF_ERROR(Collect(part, &through));
+    cuts_.push_back({part.vbucket, through});
+    if (through < part.bound) break;  // the rest of this vbucket is the next pass's first
   }
   if (next_vbucket_ >= count && first != 0) pass_bytes_ = kPassBytesMax;  // the ones before it follow at once
   if (cuts_.empty()) return false;
@@ -140,44 +184,64 @@ Result<bool> Merger::RunPass() {
   return true;
 }
 
-Status Merger::Collect(Vbid vbucket, Seqno merged, Seqno bound, const std::vector<proto::VoidRange>& voids,
-                       Seqno* through) {
-  std::vector<ItemRef> items;
-  {
-    StoreGate::Access store(core_.store);
-    std::unique_ptr<storage::Iterator> it = store->ReadLog(vbucket, merged + 1, bound);
-    *through = bound;
+bool Merger::LookAt(VBucket& vb, Part* part) {
+  MutexLock lock(vb.mutex);
+  if (!vb.exists()) return false;
+  part->vbucket = vb.id();
+  part->merged = vb.merged();
+  part->bound = vb.MergeBound();
+  part->voids = vb.void_ranges();
+  // Never inside a voided range, nor at its end: the marker behind it is merged with it.
+  for (const proto::VoidRange& range : part->voids) {
+    if (part->bound > range.start && part->bound <= range.end) part->bound = range.start;
+  }
+  return part->bound > part->merged;
+}
+
+Status Merger::ReadPart(const Part& part, std::vector<ItemRef>* items, Seqno* through) {
+  StoreGate::Access store(core_.store);
+  StopPlaces stop;
+  Seqno last = part.merged;
+  for (Seqno from = part.merged + 1; from <= part.bound;) {
+    std::unique_ptr<storage::Iterator> it = store->ReadLog(part.vbucket, from, part.bound);
+    const proto::VoidRange* left_out = nullptr;
     for (; it->Valid(); it->Next()) {
       const Seqno seqno = it->log_key().seqno;
-      if (pass_bytes_ >= kPassBytesMax) {
-        *through = seqno - 1;
-        break;
+      left_out = VoidRangeOf(seqno, part.voids);
+      if (left_out != nullptr) break;
+      CAIRN_ASSIGN_OR_RETURN(proto::LogRecord record,
+                             proto::DecodeLogRecord(part.vbucket, seqno, it->record()));
+      if (pass_bytes_ >= kPassBytesMax && stop.Before(record)) {
+        *through = last;
+        return Status::Ok();
       }
+      CAIRN_RETURN_IF_ERROR(stop.Pass(record));
+      last = seqno;
       pass_bytes_ += it->record().size() + 16;
-      const bool is_void = std::any_of(voids.begin(), voids.end(), [&](const proto::VoidRange& range) {
-        return seqno > range.start && seqno <= range.end;
-      });
-      if (is_void) continue;
-      CAIRN_ASSIGN_OR_RETURN(proto::LogRecord record, proto::DecodeLogRecord(vbucket, seqno, it->record()));
-      if (!record.item->is_marker()) items.push_back(std::move(record.item));
+      if (!record.item->is_marker()) items->push_back(std::move(record.item));
     }
     CAIRN_RETURN_IF_ERROR(it->status());
+    if (left_out == nullptr) break;
+    stop.PassVoid();
+    from = left_out->end + 1;
   }
-  std::sort(items.begin(), items.end(), [](const ItemRef& a, const ItemRef& b) {
-    const int order = a->key().compare(b->key());
-    return order != 0 ? order < 0 : a->seqno() < b->seqno();
-  });
-  for (size_t i = 0; i < items.size(); ++i) {
-    if (i + 1 < items.size() && items[i]->key() == items[i + 1]->key()) continue;  // a newer one follows
+  *through = part.bound;
+  return Status::Ok();
+}
+
+Status Merger::Collect(const Part& part, Seqno* through) {
+  std::vector<ItemRef> items;
+  CAIRN_RETURN_IF_ERROR(ReadPart(part, &items, through));
+  core_.metrics.Add(Metric::kMergedOperations, items.size());
+  KeepNewest(&items);
+  for (const ItemRef& item : items) {
     storage::DataChange& change = changes_.emplace_back();
-    change.vbucket = vbucket;
-    change.key = std::string(items[i]->key());
-    change.remove = items[i]->is_deleted();
-    if (!change.remove) proto::EncodeDataRecord(vbucket, *items[i], &change.record);
-    changes_bytes_ += RecordSize(*items[i]);
+    change.vbucket = part.vbucket;
+    change.key = std::string(item->key());
+    proto::EncodeDataRecord(part.vbucket, *item, &change.record);
+    changes_bytes_ += RecordSize(*item);
     if (changes_bytes_ >= kWriteBytes) CAIRN_RETURN_IF_ERROR(WriteChanges());
   }
-  core_.metrics.Add(Metric::kMergedOperations, items.size());
   return Status::Ok();
 }
 
@@ -189,16 +253,21 @@ Status Merger::WriteChanges() {
   if (core_.options.sync == SyncPolicy::kNone) {
     CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->SyncLog());
   }
+  {
+    MutexLock lock(stable_mutex_);
+    for (const storage::DataChange& change : changes_) unstable_.insert(change.vbucket.get());
+  }
   CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteData(changes_));
   changes_.clear();
   changes_bytes_ = 0;
   return Status::Ok();
 }
 
-Status Merger::RecordCuts() {
+Status Merger::WriteMetas(const std::vector<Cut>& cuts) {
+  MutexLock records(core_.meta_mutex);
   storage::LogBatch batch;
   size_t bytes = 0;
-  for (const Cut& cut : cuts_) {
+  for (const Cut& cut : cuts) {
     VBucket& vb = *core_.vbuckets[cut.vbucket.get()];
     {
       MutexLock lock(vb.mutex);
@@ -206,16 +275,19 @@ Status Merger::RecordCuts() {
       batch.meta_puts.emplace_back(proto::VbucketMetaName(cut.vbucket),
                                    proto::EncodeVbucketMeta(cut.vbucket, vb.MetaAt(cut.through)));
     }
-    // Each cut stands for itself; with long histories one batch would be too large.
+    // Each record stands for itself; with long histories one batch would be too large.
     bytes += batch.meta_puts.back().second.size();
     if (bytes < storage::kLogBatchBytesSoft) continue;
     CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteLog(batch, false));
     batch = {};
     bytes = 0;
   }
-  CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteLog(batch, true));
+  return StoreGate::Access(core_.store)->WriteLog(batch, true);
+}
+
+Status Merger::RecordCuts() {
+  CAIRN_RETURN_IF_ERROR(WriteMetas(cuts_));
   CAIRN_CRASH_POINT("merger.after_cut");
-  StoreGate::Access store(core_.store);
   for (const Cut& cut : cuts_) {
     VBucket& vb = *core_.vbuckets[cut.vbucket.get()];
     {
@@ -223,9 +295,122 @@ Status Merger::RecordCuts() {
       if (!vb.exists()) continue;
       vb.MarkMerged(cut.through);
     }
-    store->ReleaseLog(cut.vbucket, cut.through);
+    {
+      MutexLock lock(stable_mutex_);
+      unstable_.erase(cut.vbucket.get());
+    }
+    StoreGate::Access(core_.store)->ReleaseLog(cut.vbucket, Releasable(cut.vbucket, cut.through));
   }
   return Status::Ok();
+}
+
+void Merger::NoteRecovered() {
+  for (const auto& vb : core_.vbuckets) {
+    MutexLock lock(stable_mutex_);
+    MutexLock vb_lock(vb->mutex);
+    // At the start of an open window merging has stopped for good; else a pass may have begun.
+    const bool at_window = vb->window() && vb->window()->start == vb->merged();
+    if (vb->exists() && vb->persisted() > vb->merged() && !at_window) unstable_.insert(vb->id().get());
+  }
+}
+
+void Merger::NoteEmptied(Vbid vbucket) {
+  MutexLock lock(stable_mutex_);
+  unstable_.erase(vbucket.get());
+}
+
+bool Merger::stable(Vbid vbucket) const {
+  MutexLock lock(stable_mutex_);
+  return unstable_.count(vbucket.get()) == 0;
+}
+
+bool Merger::WithStableData(Vbid vbucket, const std::function<void(Seqno merged)>& look) {
+  MutexLock lock(stable_mutex_);
+  if (unstable_.count(vbucket.get()) != 0) return false;
+  Seqno merged;
+  {
+    VBucket& vb = *core_.vbuckets[vbucket.get()];
+    MutexLock vb_lock(vb.mutex);
+    merged = vb.merged();
+  }
+  look(merged);
+  log_holds_[vbucket.get()].insert(merged);
+  return true;
+}
+
+bool Merger::HoldLog(Vbid vbucket, Seqno after) {
+  MutexLock lock(stable_mutex_);
+  VBucket& vb = *core_.vbuckets[vbucket.get()];
+  MutexLock vb_lock(vb.mutex);
+  if (vb.merged() > after) return false;
+  log_holds_[vbucket.get()].insert(after);
+  return true;
+}
+
+void Merger::DropLogHold(Vbid vbucket, Seqno after) {
+  // The log goes with the next pass that concerns the vbucket.
+  MutexLock lock(stable_mutex_);
+  const auto held = log_holds_.find(vbucket.get());
+  CAIRN_CHECK(held != log_holds_.end());
+  held->second.erase(held->second.find(after));
+  if (held->second.empty()) log_holds_.erase(held);
+}
+
+Seqno Merger::Releasable(Vbid vbucket, Seqno through) const {
+  MutexLock lock(stable_mutex_);
+  const auto held = log_holds_.find(vbucket.get());
+  return held == log_holds_.end() ? through : std::min(through, *held->second.begin());
+}
+
+Result<bool> Merger::RunPurge() {
+  if (!core_.store.present()) return false;
+  const int64_t now = core_.clock->SteadyNs();
+  if (now < next_purge_ns_.load(std::memory_order_relaxed)) return false;
+  MutexLock pass(pass_mutex_);
+  const int64_t retention = int64_t{core_.options.tombstone_retention_s} * kSecond;
+  next_purge_ns_.store(now + std::max(retention / kPurgesPerRetention, kSecond), std::memory_order_relaxed);
+  Remembered& present = remembered_.emplace_back();
+  present.at_ns = now;
+  for (const auto& vb : core_.vbuckets) {
+    MutexLock lock(vb->mutex);
+    present.places.push_back({vb->exists() ? vb->merged() : Seqno(), vb->content()});
+  }
+  while (!remembered_.empty() && now - remembered_.front().at_ns >= retention) {
+    const Remembered old = std::move(remembered_.front());
+    remembered_.pop_front();
+    if (remembered_.empty() || now - remembered_.front().at_ns < retention) RaisePurges(old);
+  }
+  if (purges_.empty()) return false;
+  std::vector<Cut> at_merged;
+  for (const Cut& purge : purges_) {
+    VBucket& vb = *core_.vbuckets[purge.vbucket.get()];
+    MutexLock lock(vb.mutex);
+    at_merged.push_back({purge.vbucket, vb.merged()});
+  }
+  CAIRN_CRASH_POINT("merger.before_purge");
+  CAIRN_RETURN_IF_ERROR(WriteMetas(at_merged));
+  CAIRN_CRASH_POINT("merger.after_purge");
+  for (const Cut& purge : purges_) {
+    VBucket& vb = *core_.vbuckets[purge.vbucket.get()];
+    Seqno purged;
+    {
+      MutexLock lock(vb.mutex);
+      purged = vb.purged();  // emptied since: nothing was promised of what it holds now
+    }
+    StoreGate::Access(core_.store)->ReleaseTombstones(purge.vbucket, std::min(purge.through, purged));
+  }
+  purges_.clear();
+  return true;
+}
+
+void Merger::RaisePurges(const Remembered& old) {
+  for (const auto& vb : core_.vbuckets) {
+    const Remembered::Place& place = old.places[vb->id().get()];
+    MutexLock lock(vb->mutex);
+    if (!vb->exists() || vb->content() != place.content || place.merged <= vb->purged()) continue;
+    vb->RaisePurge(place.merged);
+    purges_.push_back({vb->id(), place.merged});
+  }
 }
 
 uint64_t Merger::Backlog() const {

@@ -6,11 +6,25 @@
 // has voided, and writes the changes sorted. When data is flushed, the new cuts are recorded in one synced
 // meta write, and only then is the log behind them released. A crash at any point repeats the same work.
 //
-// A pass is bounded in bytes; what is left is for the next. One thread at a time.
+// A pass is bounded in bytes and ends, where it does not reach the bound, at a checkpoint's end; what is left
+// is for the next. So data is always at an exact point (docs/tap.md), never inside a range that was voided
+// or between a flush_all and its end. One thread at a time.
+//
+// Data is *stable* in a vbucket while it is exactly the state at the merged cut: not from the first write of
+// a pass that concerns it until its new cut is recorded, whether the pass succeeds or a later one does.
+//
+// A deletion goes to data as a tombstone. Tombstones older than the retention are purged: every sixteenth of
+// it the cuts are remembered; when they are old enough, the purge seqnos are raised to them, durably, and the
+// store may drop what is below. The ages are forgotten when the process ends: then they stay for longer.
 
 #include <atomic>
+#include <deque>
+#include <functional>
+#include <set>
 #include <string>
 #include <thread>
+#include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "base/mutex.h"
@@ -38,30 +52,78 @@ class Merger {
   }
   /// One pass. True when something was merged. Errors leave the cuts where they were.
   Result<bool> RunPass() CAIRN_EXCLUDES(pass_mutex_);
+  /// Remembers the cuts and purges what is old enough, when that is due. True when something was purged.
+  Result<bool> RunPurge() CAIRN_EXCLUDES(pass_mutex_);
   /// Operations logged but not merged, held back ones included (an estimate from seqnos).
   uint64_t Backlog() const;
+
+  /// Once after recovery: where a pass may have been cut short, data is not stable.
+  void NoteRecovered() CAIRN_EXCLUDES(stable_mutex_);
+  /// Data of the vbucket was emptied.
+  void NoteEmptied(Vbid vbucket) CAIRN_EXCLUDES(stable_mutex_);
+  bool stable(Vbid vbucket) const CAIRN_EXCLUDES(stable_mutex_);
+  /// Runs `look` with the merged cut while data of the vbucket is stable, and keeps it so meanwhile: only for
+  /// making iterators. Then holds the log behind the cut as HoldLog does. False: not stable now, nothing was
+  /// done.
+  bool WithStableData(Vbid vbucket, const std::function<void(Seqno merged)>& look)
+      CAIRN_EXCLUDES(stable_mutex_);
+  /// Keeps the log of the vbucket behind `after`, though it is merged, until DropLogHold of the same. False:
+  /// a part of it is gone already.
+  bool HoldLog(Vbid vbucket, Seqno after) CAIRN_EXCLUDES(stable_mutex_);
+  void DropLogHold(Vbid vbucket, Seqno after) CAIRN_EXCLUDES(stable_mutex_);
 
  private:
   struct Cut {
     Vbid vbucket;
     Seqno through;
   };
+  /// One vbucket's share of a pass.
+  struct Part {
+    Vbid vbucket;
+    Seqno merged, bound;
+    std::vector<proto::VoidRange> voids;
+  };
+  /// Where the vbuckets were merged to at some time.
+  struct Remembered {
+    int64_t at_ns = 0;
+    struct Place {
+      Seqno merged;
+      uint64_t content = 0;
+    };
+    std::vector<Place> places;
+  };
   void Run();
   bool WaitForWork() CAIRN_EXCLUDES(mutex_);
   void SettleIfIdle();
+  /// What there is to merge; false: nothing.
+  static bool LookAt(VBucket& vb, Part* part);
+  /// Reads the part's operations into items; `through` is how far it came.
+  Status ReadPart(const Part& part, std::vector<ItemRef>* items, Seqno* through) CAIRN_REQUIRES(pass_mutex_);
   /// Reads one vbucket's part into changes_; `through` is how far it came.
-  Status Collect(Vbid vbucket, Seqno merged, Seqno bound, const std::vector<proto::VoidRange>& voids,
-                 Seqno* through);
-  Status WriteChanges();
-  Status RecordCuts();
+  Status Collect(const Part& part, Seqno* through) CAIRN_REQUIRES(pass_mutex_);
+  Status WriteChanges() CAIRN_REQUIRES(pass_mutex_);
+  Status RecordCuts() CAIRN_REQUIRES(pass_mutex_);
+  /// Meta records at the present cuts, several batches when one would be too large; synced.
+  Status WriteMetas(const std::vector<Cut>& cuts);
+  /// The log up to here may go: what nobody holds.
+  Seqno Releasable(Vbid vbucket, Seqno through) const CAIRN_EXCLUDES(stable_mutex_);
+  void RaisePurges(const Remembered& old) CAIRN_REQUIRES(pass_mutex_);
+  Status WriteCuts();
 
   Core& core_;
-  std::vector<storage::DataChange> changes_;
-  size_t changes_bytes_ = 0;
-  size_t pass_bytes_ = 0;
-  std::vector<Cut> cuts_;
-
   Mutex pass_mutex_;  // held through a pass
+  std::vector<storage::DataChange> changes_ CAIRN_GUARDED_BY(pass_mutex_);
+  size_t changes_bytes_ CAIRN_GUARDED_BY(pass_mutex_) = 0;
+  size_t pass_bytes_ = 0;  // of the merging thread
+  std::vector<Cut> cuts_ CAIRN_GUARDED_BY(pass_mutex_);
+  std::deque<Remembered> remembered_ CAIRN_GUARDED_BY(pass_mutex_);  // oldest first
+  std::vector<Cut> purges_ CAIRN_GUARDED_BY(pass_mutex_);            // not durable yet
+  std::atomic<int64_t> next_purge_ns_{0};
+
+  mutable Mutex stable_mutex_;  // taken before a vbucket's
+  std::unordered_set<uint32_t> unstable_ CAIRN_GUARDED_BY(stable_mutex_);
+  std::unordered_map<uint32_t, std::multiset<Seqno>> log_holds_ CAIRN_GUARDED_BY(stable_mutex_);
+
   mutable Mutex mutex_;
   CondVar wake_;
   bool kicked_ CAIRN_GUARDED_BY(mutex_) = false;

@@ -39,7 +39,7 @@ struct EngineOptions {
   uint32_t sync_interval_ms = 1000;
   DurabilityLevel durability = DurabilityLevel::kMemory;
   uint32_t durability_copies = 2;  // 1 … 64: the active and its replicas; what a majority is counted of
-  uint32_t flush_delay_ms = 20;  // how long writes are gathered before they go to the log
+  uint32_t flush_delay_ms = 20;    // how long writes are gathered before they go to the log
   uint32_t checkpoint_items_max = 10'000;
   uint32_t checkpoint_age_max_ms = 5'000;
   uint32_t expiry_pager_interval_ms = 60'000;

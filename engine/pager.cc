@@ -128,7 +128,8 @@ bool Pager::SweepFlushed() {
   {
     MutexLock lock(vb.mutex);
     vb.Enter(core_.CurrentPhase(), core_.Now(), fx);
-    if (vb.exists() && vb.flushing()) {
+    // A replica hears of the deletions from its source.
+    if (vb.exists() && vb.flushing() && vb.state() == VbucketState::kActive) {
       if (vb.warm()) {
         more = !vb.SweepFlushed(kSweepItems, core_.clock->WallNs(), core_.Now(), fx);
       } else {
@@ -150,8 +151,11 @@ void Pager::TickCheckpoints(int64_t now_ns) {
   for (uint32_t i = 0; i < kTickVbuckets && tick_vbucket_ < count; ++i, ++tick_vbucket_) {
     VBucket& vb = *core_.vbuckets[tick_vbucket_];
     Effects fx;
-    MutexLock lock(vb.mutex);
-    vb.Tick(core_.Now(), fx);
+    {
+      MutexLock lock(vb.mutex);
+      vb.Tick(core_.Now(), fx);
+    }
+    core_.Finish(vb, fx);
   }
   if (tick_vbucket_ < count) return;
   tick_vbucket_ = 0;

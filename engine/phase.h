@@ -16,6 +16,8 @@ struct Phase {
   UpdateId id;
   std::string name;
   int64_t started_ns = 0;  // wall clock
+  // False for an update that was found open (at a restart or a promotion): who has no window has none.
+  bool begins_windows = true;
 };
 
 }  // namespace cairn::engine

@@ -53,9 +53,13 @@ Status RestoreVbuckets(Core& core) {
 Status ReplayLog(Core& core, VBucket& vb, uint64_t* replayed) {
   StoreGate::Access store(core.store);
   MutexLock lock(vb.mutex);
-  if (!vb.exists()) return store->DropVbucket(vb.id());  // its deletion may have been cut short
+  // Its deletion may have been cut short, or the emptying for a disk snapshot, or that itself.
+  if (!vb.exists() || (vb.in_snapshot() && vb.snapshot_start() == Seqno())) {
+    return store->DropVbucket(vb.id());
+  }
   vb.SetCold();
   store->ReleaseLog(vb.id(), vb.merged());
+  store->ReleaseTombstones(vb.id(), vb.purged());
   const auto it = store->ReadLog(vb.id(), vb.merged() + 1, Seqno(kSeqnoMax));
   for (; it->Valid(); it->Next()) {
     CAIRN_ASSIGN_OR_RETURN(proto::LogRecord record,
@@ -94,21 +98,26 @@ Fate FateOf(Core& core, const RecoveredState& state) {
   if (state.update->state == proto::UpdateState::kReverted) return Fate::kRevert;
   for (const auto& vb : core.vbuckets) {
     MutexLock lock(vb->mutex);
-    // OPEN is recorded after every vbucket's START is durable, so a window that is missing was ended: by a
-    // START that failed late, which ends windows like a COMPLETE.
-    if (vb->exists() && (!vb->window() || vb->window()->id != state.update->id)) return Fate::kCommit;
+    if (!vb->exists() || vb->is_replica()) continue;
+    // Who has no window had none when the update was found at a promotion, or has ended it: by a START that
+    // failed late, which ends windows like a COMPLETE.
+    const bool open = vb->window() && vb->window()->id == state.update->id;
+    if (!open && vb->last_update().id == state.update->id) return Fate::kCommit;
   }
   return Fate::kKeep;
 }
 
-/// Ends every window; the update `revert` (if any) is taken back. A window of another id belongs to a START
-/// behind that decision which was never answered, so nothing of it may be taken back.
-void EndWindows(Core& core, const std::optional<UpdateId>& revert) {
+/// Ends every window but those of replicas, which their source ends; with `revert` those of `update` are
+/// taken back. A window of another id belongs to a START behind that decision which was never answered, so
+/// nothing of it may be taken back.
+void EndWindows(Core& core, const std::optional<proto::UpdateMeta>& update, bool revert) {
   for (const auto& vb : core.vbuckets) {
     Effects fx;
     MutexLock lock(vb->mutex);
-    if (!vb->exists() || !vb->window()) continue;
-    const bool commit = !revert || vb->window()->id != *revert;
+    if (!vb->exists() || !vb->window() || vb->is_replica()) continue;
+    // Nor does anybody here know what a dead one's source has decided.
+    if (vb->state() == VbucketState::kDead && (!update || vb->window()->id != update->id)) continue;
+    const bool commit = !revert || vb->window()->id != update->id;
     vb->EndWindow(commit, core.clock->WallNs(), core.Now(), fx);
     while (!vb->RevertSome(4096, fx)) {
     }
@@ -123,7 +132,7 @@ Status DecideRevert(Core& core, proto::UpdateMeta* update) {
   update->decided_ns = core.clock->WallNs();
   for (const auto& vb : core.vbuckets) {
     MutexLock lock(vb->mutex);
-    if (!vb->window()) continue;
+    if (!vb->window() || vb->is_replica()) continue;
     update->keys_added += vb->window()->added;
     update->keys_updated += vb->window()->updated;
     update->keys_deleted += vb->window()->deleted;
@@ -179,7 +188,7 @@ Result<RecoveredState> Recover(Core& core, Random& random) {
     CAIRN_RETURN_IF_ERROR(DecideRevert(core, &*state.update));
     fate = Fate::kRevert;
   }
-  EndWindows(core, fate == Fate::kRevert ? std::optional<UpdateId>(state.update->id) : std::nullopt);
+  EndWindows(core, state.update, fate == Fate::kRevert);
   state.close_update = true;
   return state;
 }

@@ -33,6 +33,12 @@
 namespace cairn::engine {
 
 struct Core;
+class Fetcher;
+class Flusher;
+class Merger;
+class Pager;
+class UpdateCoordinator;
+class Warmer;
 
 /// The outcome of work that engine threads do for a caller who polls. With EngineDeps::threads == false the
 /// work is done before the call returns, unless its comment says that RunBackground does it.
@@ -141,9 +147,28 @@ struct PromoteOptions {
   bool clean = false;      // a takeover: the source is fenced, so no seqnos have to be skipped
 };
 
+/// What of the engine replication uses. The engine outlives it.
+struct ReplicationParts {
+  Core& core;
+  Flusher& flusher;
+  Merger& merger;
+  Fetcher& fetcher;
+  Warmer& warmer;
+  Pager& pager;
+  UpdateCoordinator& coordinator;
+  std::function<std::array<uint8_t, 16>()> node_uuid;
+  /// Runs a task on the control thread; inline when there are no threads. False: shutting down, or too many.
+  std::function<bool(std::function<void()>)> on_control;
+  /// On the control thread: waits (bounded) until everything done so far is durable.
+  std::function<Status()> wait_durable;
+  /// On the control thread: a number for a new branch of history.
+  std::function<uint64_t()> new_history;
+  bool threads = true;
+};
+
 class Replication {
  public:
-  explicit Replication(Core& core);
+  explicit Replication(const ReplicationParts& parts);
   ~Replication();
   Replication(const Replication&) = delete;
   Replication& operator=(const Replication&) = delete;
@@ -196,13 +221,18 @@ class Replication {
   /// anything that follows.
   Status EndSnapshot(Vbid vbucket, CheckpointId open);
   /// All operations of `range`, ascending by seqno: visible and persisted together or not at all. Bounded
-  /// slices under the lock. kWouldBlock: over the memory quota, nothing was taken, try again. OUT_OF_RANGE: a
-  /// seqno at or below the high one, or outside the range. CORRUPTION: a marker that does not parse.
+  /// slices under the lock. kWouldBlock: over the memory quota, or about to be promoted; nothing was taken,
+  /// try again. OUT_OF_RANGE: a seqno at or below the high one or outside the range, a range that begins
+  /// behind the high one (something is missing), an earlier checkpoint than the open one. CORRUPTION: a marker
+  /// that does not parse, an item without its value. NOT_MY_VBUCKET: not a replica (any more), or in a disk
+  /// snapshot.
   Code Apply(Vbid vbucket, const SnapshotRange& range, std::span<const ItemRef> operations);
   /// Closes the checkpoint as the source did and compares digests. kDifferent: an alarm has been raised and
   /// the evidence written; the caller rolls back to 0. An end that was seen already is kNotCompared.
+  /// OUT_OF_RANGE: operations before the end are missing. TMP_FAIL: about to be promoted. NOT_MY_VBUCKET.
   Result<DigestVerdict> EndCheckpoint(Vbid vbucket, const CheckpointEnd& end);
   /// Read-only; replica or active; expired is absent. kWouldBlock like Engine::Get.
+  /// TMP_FAIL in a disk snapshot; NOT_MY_VBUCKET: dead, or does not exist.
   GetResult GetReplica(const OpKey& key, const WaiterRef& waiter);
 
   // --- changing hands ---
@@ -231,9 +261,9 @@ class Replication {
   void ForgetReplica(std::string_view replica);
 
  private:
-  Core& core_;
   struct Rep;
   std::unique_ptr<Rep> rep_;
+  Core& core_;
 };
 
 }  // namespace cairn::engine

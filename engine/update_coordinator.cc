@@ -50,7 +50,88 @@ void UpdateCoordinator::Adopt(const std::optional<proto::UpdateMeta>& current,
       next_number_ = std::max(next_number_, current->number + 1);
     }
   }
-  if (current) Publish(UpdatePhase::kUpdating);
+  if (current) Publish(UpdatePhase::kUpdating, /*begins_windows=*/false);
+}
+
+Status UpdateCoordinator::BeginAdoption(const UpdateId& id) {
+  MutexLock lock(mutex_);
+  if (busy_ || adopting_) return Status(Code::kBusy, "an online update command is under way");
+  if (!current_.id.is_none() && current_.id != id) {
+    return Status(Code::kNotSupported, "another online update is open here");
+  }
+  adopting_ = true;
+  return Status::Ok();
+}
+
+std::optional<bool> UpdateCoordinator::OutcomeOf(const UpdateId& id) const {
+  MutexLock lock(mutex_);
+  for (const UpdateOutcome& outcome : history_) {
+    if (outcome.id == id) return outcome.committed;
+  }
+  return std::nullopt;
+}
+
+proto::UpdateMeta UpdateCoordinator::AdoptionRecord(const Found& found) {
+  proto::UpdateMeta record;
+  {
+    MutexLock lock(mutex_);
+    if (current_.id == found.id) {
+      record = current_;
+    } else {
+      record.id = found.id;
+      record.name = found.name;
+      record.started_ns = found.started_ns;
+      record.number = next_number_++;
+    }
+  }
+  CountKeys(&record);
+  record.start_digest = 0;
+  for (const auto& vb : core_.vbuckets) {
+    MutexLock lock(vb->mutex);
+    if (vb->window() && vb->window()->id == found.id) record.start_digest += vb->window()->digest;
+  }
+  if (found.committed) {
+    record.state = *found.committed ? proto::UpdateState::kCommitted : proto::UpdateState::kReverted;
+    record.decided_ns = core_.clock->WallNs();
+  } else {
+    record.keys_added = record.keys_updated = record.keys_deleted = record.window_bytes = 0;
+  }
+  return record;
+}
+
+void UpdateCoordinator::PublishAdoption(const proto::UpdateMeta& record) {
+  bool open_already = false;
+  {
+    MutexLock lock(mutex_);
+    open_already = current_.id == record.id && phase_ == UpdatePhase::kUpdating;
+    current_ = record;
+    in_doubt_.reset();
+  }
+  switch (record.state) {
+    case proto::UpdateState::kOpen:
+      if (!open_already) Publish(UpdatePhase::kUpdating, /*begins_windows=*/false);
+      break;
+    case proto::UpdateState::kCommitted:
+      Publish(UpdatePhase::kCompleting);
+      break;
+    case proto::UpdateState::kReverted:
+      Publish(UpdatePhase::kReverting);
+      break;
+  }
+  CAIRN_LOG(kWarn, "online update {} was found {} in vbuckets that become active", record.id.ToHex(),
+            proto::UpdateStateName(record.state));
+}
+
+void UpdateCoordinator::EndAdoption(const std::optional<proto::UpdateMeta>& record) {
+  MutexLock lock(mutex_);
+  adopting_ = false;
+  if (record && record->state != proto::UpdateState::kOpen) {
+    Job job;
+    job.action = record->state == proto::UpdateState::kCommitted ? Action::kComplete : Action::kRevert;
+    job.stage = Stage::kMove;
+    queue_.push_front(std::move(job));
+  }
+  wake_.NotifyAll();
 }
 
 void UpdateCoordinator::Start() {
@@ -112,7 +193,7 @@ void UpdateCoordinator::Reply(Job& job, Result<UpdateStatus> result) {
 bool UpdateCoordinator::Step() {
   if (!job_) {
     MutexLock lock(mutex_);
-    if (!queue_.empty()) {
+    if (!queue_.empty() && !adopting_) {
       job_ = std::move(queue_.front());
       queue_.pop_front();
       busy_ = true;
@@ -206,19 +287,14 @@ bool UpdateCoordinator::Ready(Job& job) {
     MutexLock lock(mutex_);
     phase_ = UpdatePhase::kStarting;
   }
-  // START records each vbucket's digest, so everything has to be in memory, and a flush_all swept.
-  bool sweeping = false;
-  for (const auto& vb : core_.vbuckets) {
-    MutexLock lock(vb->mutex);
-    sweeping = sweeping || vb->flushing();
-  }
-  if (!core_.warm.load(std::memory_order_acquire) || sweeping) {
-    if (core_.clock->SteadyNs() < job.deadline_ns) return false;
+  const Result<std::string> hindrance = StartHindrance();
+  if (!hindrance.ok() || !hindrance.value().empty()) {
+    if (hindrance.ok() && core_.clock->SteadyNs() < job.deadline_ns) return false;
     {
       MutexLock lock(mutex_);
       phase_ = UpdatePhase::kNormal;
     }
-    Reply(job, Status(Code::kTmpFail, sweeping ? "flush_all is still removing items" : "still warming up"));
+    Reply(job, hindrance.ok() ? Status(Code::kTmpFail, hindrance.value()) : hindrance.status());
     job.stage = Stage::kEnded;
     return true;
   }
@@ -240,8 +316,27 @@ bool UpdateCoordinator::Ready(Job& job) {
   return true;
 }
 
-void UpdateCoordinator::Publish(UpdatePhase kind) {
+// START records each vbucket's digest, so everything has to be in memory, and a flush_all swept.
+Result<std::string> UpdateCoordinator::StartHindrance() const {
+  bool sweeping = false;
+  bool suspended = false;
+  size_t active = 0;
+  for (const auto& vb : core_.vbuckets) {
+    MutexLock lock(vb->mutex);
+    if (!vb->exists() || vb->recorded_state() != VbucketState::kActive) continue;
+    ++active;
+    sweeping = sweeping || vb->flushing();
+    suspended = suspended || vb->suspended();
+  }
+  if (active == 0) return Status(Code::kNotSupported, "no active vbucket");
+  if (sweeping) return std::string("flush_all is still removing items");
+  if (suspended) return std::string("a vbucket is being handed over");
+  return std::string(core_.warm.load(std::memory_order_acquire) ? "" : "still warming up");
+}
+
+void UpdateCoordinator::Publish(UpdatePhase kind, bool begins_windows) {
   auto phase = std::make_unique<Phase>();
+  phase->begins_windows = begins_windows;
   {
     MutexLock lock(mutex_);
     phase->kind = kind;
@@ -368,7 +463,7 @@ void UpdateCoordinator::CountKeys(proto::UpdateMeta* meta) const {
   meta->keys_added = meta->keys_updated = meta->keys_deleted = meta->window_bytes = 0;
   for (const auto& vb : core_.vbuckets) {
     MutexLock lock(vb->mutex);
-    if (!vb->window()) continue;
+    if (!vb->window() || vb->window()->id != meta->id) continue;
     meta->keys_added += vb->window()->added;
     meta->keys_updated += vb->window()->updated;
     meta->keys_deleted += vb->window()->deleted;
@@ -477,6 +572,7 @@ bool UpdateCoordinator::Answer(Job& job) {
     UpdateOutcome outcome = OutcomeOf(current_);
     outcome.finished_ns = core_.clock->WallNs();
     outcome.digest_equal = job.digest_equal;
+    std::erase_if(history_, [&](const UpdateOutcome& other) { return other.id == outcome.id; });
     history_.insert(history_.begin(), outcome);
     if (history_.size() > proto::kUpdateHistoryMax) history_.resize(proto::kUpdateHistoryMax);
     CAIRN_LOG(kInfo, "online update {} {}: {} added, {} updated, {} deleted", outcome.id.ToHex(),
@@ -569,30 +665,49 @@ bool UpdateCoordinator::ReclaimSome() {
 
 UpdateStatus UpdateCoordinator::status() const {
   UpdateStatus status;
+  {
+    MutexLock lock(mutex_);
+    status.phase = phase_;
+    if (phase_ != UpdatePhase::kNormal) {
+      status.id = current_.id;
+      status.name = current_.name;
+      status.started_ns = current_.started_ns;
+      status.digest_at_start = current_.start_digest;
+    }
+    status.vbuckets_moved = moved_;
+    status.vbuckets_total = static_cast<uint32_t>(core_.vbuckets.size());
+    status.history = history_;
+  }
+  if (status.phase == UpdatePhase::kNormal) ShowReplicas(&status);
+  if (!status.id.is_none()) status.age_ns = core_.clock->WallNs() - status.started_ns;
   for (const auto& vb : core_.vbuckets) {
     MutexLock lock(vb->mutex);
     status.digest_now += vb->digest();
     status.preimage_bytes += vb->preimage_bytes();
     if (vb->undoing()) status.keys_to_revert += vb->preimages_left();
-    if (!vb->window()) continue;
+    if (!vb->window() || vb->window()->id != status.id) continue;
     status.added += vb->window()->added;
     status.updated += vb->window()->updated;
     status.deleted += vb->window()->deleted;
     status.window_bytes += vb->window()->bytes;
   }
-  MutexLock lock(mutex_);
-  status.phase = phase_;
-  if (phase_ != UpdatePhase::kNormal) {
-    status.id = current_.id;
-    status.name = current_.name;
-    status.started_ns = current_.started_ns;
-    status.age_ns = core_.clock->WallNs() - current_.started_ns;
-    status.digest_at_start = current_.start_digest;
-  }
-  status.vbuckets_moved = moved_;
-  status.vbuckets_total = static_cast<uint32_t>(core_.vbuckets.size());
-  status.history = history_;
   return status;
+}
+
+// Nothing is open here, but a source may have an update open that replicas of this node follow.
+void UpdateCoordinator::ShowReplicas(UpdateStatus* status) const {
+  for (const auto& vb : core_.vbuckets) {
+    MutexLock lock(vb->mutex);
+    if (!vb->exists() || !vb->is_replica() || !vb->window()) continue;
+    const Window& window = *vb->window();
+    if (!status->id.is_none() && status->id != window.id) continue;
+    status->phase = UpdatePhase::kUpdating;
+    status->id = window.id;
+    status->name = window.name;
+    status->started_ns = window.started_ns;
+    status->digest_at_start += window.digest;
+    ++status->vbuckets_moved;
+  }
 }
 
 void UpdateCoordinator::CheckCaps() {
@@ -601,6 +716,7 @@ void UpdateCoordinator::CheckCaps() {
   const int64_t now = core_.clock->SteadyNs();
   if (now < next_cap_check_ns_) return;
   next_cap_check_ns_ = now + kSecond;
+  if (!active()) return;  // a replica's window is its source's to cap
   const UpdateStatus open = status();
   if (open.phase != UpdatePhase::kUpdating) return;
   double percent = 0;

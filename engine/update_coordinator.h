@@ -46,6 +46,25 @@ class UpdateCoordinator {
   /// vbuckets). History: newest first.
   void Adopt(const std::optional<proto::UpdateMeta>& current, std::vector<proto::UpdateMeta> history);
 
+  /// A promotion has found an update in the vbuckets that it makes active: still open, or decided.
+  struct Found {
+    UpdateId id;
+    std::string name;
+    int64_t started_ns = 0;  // wall clock
+    std::optional<bool> committed;
+  };
+  /// Until EndAdoption no job begins and no phase changes. BUSY: a job is under way. NOT_SUPPORTED: another
+  /// update is open here.
+  Status BeginAdoption(const UpdateId& id) CAIRN_EXCLUDES(mutex_);
+  /// How the update ended here, if it did.
+  std::optional<bool> OutcomeOf(const UpdateId& id) const CAIRN_EXCLUDES(mutex_);
+  /// The record `update/current` that has to be durable before the vbuckets are active.
+  proto::UpdateMeta AdoptionRecord(const Found& found) CAIRN_EXCLUDES(mutex_);
+  /// The record is durable: the engine moves to the update's phase, in which no further window begins.
+  void PublishAdoption(const proto::UpdateMeta& record) CAIRN_EXCLUDES(mutex_);
+  /// The vbuckets are active (or nothing has happened): a decision is carried to its end.
+  void EndAdoption(const std::optional<proto::UpdateMeta>& record) CAIRN_EXCLUDES(mutex_);
+
   void Start();
   /// Jobs that have not ended are answered CANCELLED.
   void Stop();
@@ -102,7 +121,10 @@ class UpdateCoordinator {
   bool Close(Job& job);
   bool Abort(Job& job);
 
-  void Publish(UpdatePhase kind);
+  void Publish(UpdatePhase kind, bool begins_windows = true);
+  /// What START has to wait for; empty: nothing. NOT_SUPPORTED: there is nothing to update.
+  Result<std::string> StartHindrance() const;
+  void ShowReplicas(UpdateStatus* status) const;
   void Reply(Job& job, Result<UpdateStatus> result);
   void CountKeys(proto::UpdateMeta* meta) const;
   Status WriteMeta(const storage::LogBatch& batch);
@@ -135,6 +157,7 @@ class UpdateCoordinator {
   std::vector<std::unique_ptr<Preimages>> reclaim_ CAIRN_GUARDED_BY(mutex_);
   bool stopping_ CAIRN_GUARDED_BY(mutex_) = false;
   bool busy_ CAIRN_GUARDED_BY(mutex_) = false;  // a job is under way
+  bool adopting_ CAIRN_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 

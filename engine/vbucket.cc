@@ -163,20 +163,22 @@ MutationResult VBucket::Commit(const hashtable::HashedKey& key, Item* old, ItemR
   if (undoing_) undoing_->digest_delta += table_.digest() - digest_before;
   if (fresh->is_deleted()) tombstones_.push_back(fresh);
   checkpoints_->Append(std::move(fresh), replaced, now.steady_ns, fx.trash);
-  if (checkpoints_->ShouldClose(now.steady_ns)) CloseCheckpoint(now);
+  if (checkpoints_->ShouldClose(now.steady_ns)) CloseCheckpoint(now, fx);
   Queue(fx);
+  Announce(fx);
   Account();
   return {Code::kOk, max_cas_, seqno};
 }
 
 void VBucket::AppendMarker(const proto::Marker& marker, const OpTime& now, Effects& fx) {
   // A marker opens a checkpoint, so that no deduplication reaches across it.
-  CloseCheckpoint(now);
+  CloseCheckpoint(now, fx);
   proto::Marker placed = marker;
   placed.checkpoint = checkpoints_->open_checkpoint().id;
   checkpoints_->Append(Item::NewMarker(proto::EncodeMarker(placed), checkpoints_->next_seqno()), Seqno(),
                        now.steady_ns, fx.trash);
   Queue(fx);
+  Announce(fx);
   Account();
 }
 
@@ -187,29 +189,60 @@ std::optional<uint64_t> VBucket::EndDigest() const {
   return table_.digest();
 }
 
-bool VBucket::CloseCheckpoint(const OpTime& now) {
-  return checkpoints_->CloseOpen(EndDigest(), now.steady_ns);
+bool VBucket::CloseCheckpoint(const OpTime& now, Effects& fx) {
+  if (!checkpoints_->CloseOpen(EndDigest(), now.steady_ns)) return false;
+  Announce(fx);
+  return true;
 }
 
 void VBucket::Tick(const OpTime& now, Effects& fx) {
   if (!checkpoints_) return;
-  if (checkpoints_->ShouldClose(now.steady_ns)) CloseCheckpoint(now);
+  if (state_ == VbucketState::kActive && checkpoints_->ShouldClose(now.steady_ns)) CloseCheckpoint(now, fx);
   if (__builtin_expect(options_.memory->checkpoints_over_budget(), 0)) {
-    checkpoints_->DropSlowestCursor(fx.trash);
+    // A stream that was dropped has to be told, or it would wait for news that it cannot read.
+    if (checkpoints_->DropSlowestCursor(fx.trash)) fx.announce = true;
     Account();
   }
 }
 
 void VBucket::SetState(VbucketState state, int64_t wall_ns, const OpTime& now, Effects& fx) {
+  suspended_ = false;
   if (state == state_) return;
   state_ = state;
-  proto::Marker marker;
-  marker.type = proto::MarkerType::kSetVbucketState;
-  marker.vbucket_state = static_cast<uint8_t>(state);
-  marker.time_ns = wall_ns;
-  AppendMarker(marker, now, fx);
+  if (state == VbucketState::kActive) {
+    // Only an active makes operations of its own.
+    proto::Marker marker;
+    marker.type = proto::MarkerType::kSetVbucketState;
+    marker.vbucket_state = static_cast<uint8_t>(state);
+    marker.time_ns = wall_ns;
+    AppendMarker(marker, now, fx);
+  } else if (state == VbucketState::kReplica) {
+    passed_ = checkpoints_->high_seqno();
+    source_persisted_ = verified_ = Seqno();
+    verified_checkpoint_ = CheckpointId();
+    mismatch_ = false;
+  }
+  WakeParked(fx);
+  fx.announce = true;
+}
+
+void VBucket::SetSuspended(bool suspended, Effects& fx) {
+  if (suspended == suspended_) return;
+  suspended_ = suspended;
+  state_ = suspended ? VbucketState::kPending : VbucketState::kActive;
+  WakeParked(fx);
+  fx.announce = true;
+}
+
+void VBucket::WakeParked(Effects& fx) {
   fx.wake.insert(fx.wake.end(), parked_.begin(), parked_.end());
   parked_.clear();
+}
+
+void VBucket::AddBranch(uint64_t uuid, Seqno seqno) {
+  std::erase_if(failover_log_, [seqno](const proto::FailoverEntry& entry) { return entry.seqno > seqno; });
+  failover_log_.insert(failover_log_.begin(), {uuid, seqno});
+  if (failover_log_.size() > proto::kFailoverEntriesMax) failover_log_.resize(proto::kFailoverEntriesMax);
 }
 
 void VBucket::Delete(Effects& fx) {
@@ -225,21 +258,31 @@ void VBucket::Delete(Effects& fx) {
   fetch_errors_.clear();
   flush_seqno_ = flush_hold_ = flush_end_ = Seqno();
   checkpoints_->Read(persistence_cursor_, SIZE_MAX, SIZE_MAX);
-  CloseCheckpoint(OpTime{});
+  CloseCheckpoint(OpTime{}, fx);
+  CancelStreams(fx);
   checkpoints_->Advance(persistence_cursor_, checkpoints_->high_seqno(), fx.trash);
   persisted_ = checkpoints_->high_seqno();
   merged_ = persisted_;
   void_ranges_.clear();
-  fx.wake.insert(fx.wake.end(), parked_.begin(), parked_.end());
-  parked_.clear();
+  passed_ = snapshot_start_ = snapshot_end_ = Seqno();
+  unrecorded_.reset();
+  log_held_ = merge_to_end_ = false;
+  purge_seqno_ = merged_;
+  ++content_;
+  checkpoint_ends_.clear();
+  last_update_ = {};
+  // A replica's or a fenced one's window: nobody will end it here.
+  window_.reset();
+  undoing_.reset();
+  if (preimages_) fx.preimages = std::move(preimages_);
+  WakeParked(fx);
   Account();
 }
 
 void VBucket::Recreate(uint64_t history_uuid) {
   exists_ = true;
   state_ = VbucketState::kDead;
-  failover_log_.insert(failover_log_.begin(), {history_uuid, checkpoints_->high_seqno()});
-  if (failover_log_.size() > proto::kFailoverEntriesMax) failover_log_.resize(proto::kFailoverEntriesMax);
+  AddBranch(history_uuid, checkpoints_->high_seqno());
 }
 
 void VBucket::BeginFlush(int64_t wall_ns, const OpTime& now, Effects& fx) {
@@ -275,6 +318,13 @@ bool VBucket::SweepFlushed(size_t items_max, int64_t wall_ns, const OpTime& now,
 }
 
 checkpoint::Batch VBucket::ReadForLog() {
+  if (__builtin_expect(applying_ || log_held(), 0)) {
+    // Who ends it hands the vbucket over again.
+    checkpoint::Batch nothing;
+    nothing.last = checkpoints_->ReadPosition(persistence_cursor_);
+    nothing.first = nothing.last + 1;
+    return nothing;
+  }
   return checkpoints_->Read(persistence_cursor_, SIZE_MAX, SIZE_MAX);
 }
 
@@ -316,6 +366,9 @@ Seqno VBucket::MergeBound() const {
   if (!void_ranges_.empty() && persisted_ <= void_ranges_.back().end) {
     bound = std::min(bound, void_ranges_.back().start);
   }
+  if (state_ == VbucketState::kReplica && !merge_to_end_) {
+    return std::max(merged_, CheckpointEndUpTo(std::min(bound, source_persisted_)));
+  }
   return bound;
 }
 
@@ -323,15 +376,27 @@ void VBucket::MarkMerged(Seqno through) {
   const Seqno merged = std::max(merged_, through);
   merged_ = merged;
   std::erase_if(void_ranges_, [merged](const proto::VoidRange& range) { return range.end <= merged; });
+  while (!checkpoint_ends_.empty() && checkpoint_ends_.front() <= merged) checkpoint_ends_.pop_front();
 }
 
 proto::VbucketMeta VBucket::MetaAt(Seqno merged) const {
   proto::VbucketMeta meta;
-  meta.state = exists_ ? static_cast<uint8_t>(state_) : 0;
+  meta.state = exists_ ? static_cast<uint8_t>(recorded_state()) : 0;
   meta.failover_log = failover_log_;
-  meta.high_seqno = std::max(persisted_, seqno_base_);
-  meta.open_checkpoint = checkpoints_->open_checkpoint().id;
+  if (state_ == VbucketState::kReplica) {
+    // What is in memory only will come again from the source, and with it the checkpoint's number.
+    meta.high_seqno = persisted_;
+    meta.open_checkpoint = persisted_checkpoint_ + 1;
+  } else {
+    meta.high_seqno = std::max(persisted_, seqno_base_);
+    meta.open_checkpoint = checkpoints_->open_checkpoint().id;
+  }
+  meta.epoch = epoch_;
+  meta.snapshot_start = unrecorded_ ? unrecorded_->start : snapshot_start_;
+  meta.snapshot_end = unrecorded_ ? unrecorded_->end : snapshot_end_;
+  meta.last_update = last_update_;
   meta.merged_seqno = merged;
+  meta.purge_seqno = purge_seqno_;
   meta.max_cas = max_cas_;
   for (const proto::VoidRange& range : void_ranges_) {
     if (range.end > merged) meta.void_ranges.push_back(range);

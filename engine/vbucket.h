@@ -12,12 +12,16 @@
 //  - An item may be ejected only when its seqno ≤ persisted().
 //  - While a window is open, data on disk stays at the window's start (MergeBound).
 //  - Seqno and CAS only rise, whatever happens.
+//  - A replica's operations, checkpoints and windows are its source's: it changes through BeginApply …
+//    EndApply and EndReplicaCheckpoint alone, and what the flusher, streams and clients see of it is always
+//    at an exact point (engine/replication.h).
 
 #include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -43,9 +47,10 @@ struct Effects {
   std::vector<ItemRef> dropped;          // likewise
   std::unique_ptr<Preimages> preimages;  // a table of them to be emptied in bounded steps
   std::vector<WaiterRef> wake;
-  bool dirty = false;  // hand the vbucket to the flusher
-  bool fetch = false;  // read the key from disk, then wake the waiter
-  Seqno fetch_seqno;   // of the ejected item; 0: by key alone (the vbucket is cold)
+  bool dirty = false;     // hand the vbucket to the flusher
+  bool announce = false;  // tell the streams' listeners that there is something new
+  bool fetch = false;     // read the key from disk, then wake the waiter
+  Seqno fetch_seqno;      // of the ejected item; 0: by key alone (the vbucket is cold)
 
   Effects() = default;
   Effects(Effects&&) = default;
@@ -79,6 +84,8 @@ struct VBucketOptions {
 /// The window of an online update in this vbucket.
 struct Window {
   UpdateId id;
+  std::string name;
+  int64_t started_ns = 0;                        // wall clock
   Seqno start;                                   // S: the last seqno before it
   CheckpointId checkpoint;                       // the first of the window
   uint64_t digest = 0;                           // at S
@@ -106,6 +113,7 @@ class VBucket {
   VBucket& operator=(const VBucket&) = delete;
 
   Vbid id() const { return options_.id; }
+  const VBucketOptions& options() const { return options_; }
   mutable Mutex mutex;
 
   // --- entering (every operation first) ---
@@ -138,15 +146,31 @@ class VBucket {
   // --- state ---
   bool exists() const CAIRN_REQUIRES(mutex) { return exists_; }
   VbucketState state() const CAIRN_REQUIRES(mutex) { return state_; }
-  /// Appends the marker and wakes who was parked. No change: nothing happens.
+  bool is_replica() const CAIRN_REQUIRES(mutex) { return state_ == VbucketState::kReplica; }
+  /// As it is recorded: a suspended vbucket is still active.
+  VbucketState recorded_state() const CAIRN_REQUIRES(mutex) {
+    return suspended_ ? VbucketState::kActive : state_;
+  }
+  /// Wakes who was parked; what becomes active says so in its sequence. The caller makes the record durable
+  /// (MetaAt). No change: nothing happens.
   void SetState(VbucketState state, int64_t wall_ns, const OpTime& now, Effects& fx) CAIRN_REQUIRES(mutex);
+  /// Of a takeover's giver: clients wait, in memory only; the record says active until it is given away.
+  void SetSuspended(bool suspended, Effects& fx) CAIRN_REQUIRES(mutex);
+  bool suspended() const CAIRN_REQUIRES(mutex) { return suspended_; }
+  uint64_t epoch() const CAIRN_REQUIRES(mutex) { return epoch_; }
+  void set_epoch(uint64_t epoch) CAIRN_REQUIRES(mutex) { epoch_ = epoch; }
+  const std::vector<proto::FailoverEntry>& failover_log() const CAIRN_REQUIRES(mutex) {
+    return failover_log_;
+  }
+  /// Takes over a source's history. Streams from here are cancelled when it differs.
+  void SetHistory(std::vector<proto::FailoverEntry> failover_log, Effects& fx) CAIRN_REQUIRES(mutex);
   /// Forgets all content of a dead vbucket; seqno and CAS go on rising if it is made again.
   void Delete(Effects& fx) CAIRN_REQUIRES(mutex);
   /// Makes it again, empty and dead.
   void Recreate(uint64_t history_uuid) CAIRN_REQUIRES(mutex);
-  bool CloseCheckpoint(const OpTime& now) CAIRN_REQUIRES(mutex);
-  /// Closes the open checkpoint when it is old enough; over the checkpoints' budget, drops the cursor that
-  /// stands furthest behind, if it may be dropped (a stream's: it goes back to disk).
+  bool CloseCheckpoint(const OpTime& now, Effects& fx) CAIRN_REQUIRES(mutex);
+  /// Closes an active's open checkpoint when it is old enough; over the checkpoints' budget, drops the cursor
+  /// that stands furthest behind, if it may be dropped (a stream's: it goes back to disk).
   void Tick(const OpTime& now, Effects& fx) CAIRN_REQUIRES(mutex);
 
   // --- flush_all ---
@@ -170,6 +194,89 @@ class VBucket {
   };
   /// Ends the undoing (nothing may be left) and compares the digest with the one at START.
   RevertVerdict FinishRevert() CAIRN_REQUIRES(mutex);
+  /// The last one that ended here.
+  const proto::VbucketMeta::LastUpdate& last_update() const CAIRN_REQUIRES(mutex) { return last_update_; }
+
+  // --- replica: vbucket_replica.cc ---
+  struct ApplyBegin {
+    CheckpointId checkpoint;
+    Seqno start;  // what comes follows this
+    Seqno first;  // of the first operation; kSeqnoMax: there is none, all were left out
+  };
+  /// Begins to apply operations, which come in slices until EndApply: until then the log, streams, promotion
+  /// and readers see the vbucket as it was. kNotMyVbucket: not a replica; kWouldBlock: it is being promoted,
+  /// or keys are still being put back; kOutOfRange: something between here and `start` is missing, `first`
+  /// is not above what is here, or the checkpoint is an earlier one.
+  Code BeginApply(const ApplyBegin& begin, const OpTime& now, Effects& fx) CAIRN_REQUIRES(mutex);
+  /// Applies operations (of the checked kinds, ascending) up to and including the first revert marker;
+  /// returns how many. When undoing() then, RevertSome and FinishReplicaRevert come before the next slice.
+  size_t ApplySlice(std::span<const ItemRef> operations, const OpTime& now, Effects& fx)
+      CAIRN_REQUIRES(mutex);
+  RevertVerdict FinishReplicaRevert() CAIRN_REQUIRES(mutex);
+  /// Everything up to `end` is here.
+  void EndApply(Seqno end, Seqno source_persisted, Effects& fx) CAIRN_REQUIRES(mutex);
+  bool applying() const CAIRN_REQUIRES(mutex) { return applying_; }
+  struct CheckpointVerdict {
+    Code code = Code::kOk;  // kNotMyVbucket; kOutOfRange: operations before its end are missing
+    bool compared = false, equal = true;
+    uint64_t expected = 0, found = 0;
+  };
+  /// Closes the checkpoint with the source's digest (none: not known). One that was closed: no effect.
+  CheckpointVerdict EndReplicaCheckpoint(CheckpointId id, Seqno last, std::optional<uint64_t> digest,
+                                         const OpTime& now, Effects& fx) CAIRN_REQUIRES(mutex);
+  /// An online update's digest was not what its marker said: the next checkpoint's end says so too.
+  bool mismatch() const CAIRN_REQUIRES(mutex) { return mismatch_; }
+  /// Is there more to merge than was?
+  bool CanMerge() const CAIRN_REQUIRES(mutex) { return MergeBound() > merged_; }
+  Seqno source_persisted() const CAIRN_REQUIRES(mutex) { return source_persisted_; }
+  Seqno verified() const CAIRN_REQUIRES(mutex) { return verified_; }
+  CheckpointId verified_checkpoint() const CAIRN_REQUIRES(mutex) { return verified_checkpoint_; }
+  /// The value of a key of a replica (or an active), without changing anything; kWouldBlock with the waiter
+  /// parked while a snapshot is being applied.
+  GetResult PeekReplica(const hashtable::HashedKey& key, const WaiterRef& waiter, const OpTime& now,
+                        Effects& fx) CAIRN_REQUIRES(mutex);
+  /// A gap that an unclean restart as an active has made is not the source's. False: not everything is
+  /// persisted yet.
+  bool CloseGap(const OpTime& now, Effects& fx) CAIRN_REQUIRES(mutex);
+  /// The record on disk may be another than MetaAt says (a write failed).
+  bool record_in_doubt() const CAIRN_REQUIRES(mutex) { return record_in_doubt_; }
+  void set_record_in_doubt(bool in_doubt) CAIRN_REQUIRES(mutex) { record_in_doubt_ = in_doubt; }
+  /// Nothing is applied from here until FinishPromotion or CancelPromotion. kWouldBlock: just being applied to; kNotSupported: in
+  /// a disk snapshot; kNotMyVbucket: does not exist.
+  Code BeginPromotion() CAIRN_REQUIRES(mutex);
+  void CancelPromotion() CAIRN_REQUIRES(mutex) { promoting_ = false; }
+  struct Promotion {
+    uint64_t epoch = 0;
+    uint64_t history_uuid = 0;
+    uint64_t gap = 0;  // seqnos and CAS to be skipped
+  };
+  /// The record of the vbucket once it is promoted.
+  proto::VbucketMeta MetaPromoted(const Promotion& promotion) const CAIRN_REQUIRES(mutex);
+  /// Makes it so, in memory; in the same hold of the lock as Enter.
+  void FinishPromotion(const Promotion& promotion, int64_t wall_ns, const OpTime& now, Effects& fx)
+      CAIRN_REQUIRES(mutex);
+
+  // --- streams ---
+  struct StreamPlace {
+    checkpoint::CursorId id = 0;
+    uint64_t incarnation = 0;
+  };
+  /// OUT_OF_RANGE, INVALID_ARGUMENT, BUSY, EXISTS as Replication::OpenCursor.
+  Result<StreamPlace> OpenStream(const std::string& name, Seqno after) CAIRN_REQUIRES(mutex);
+  /// Everything up to an exact point, confirmed at once.
+  Result<checkpoint::Batch> ReadStream(const StreamPlace& place, Effects& fx) CAIRN_REQUIRES(mutex);
+  void CloseStream(const StreamPlace& place, Effects& fx) CAIRN_REQUIRES(mutex);
+  /// Every stream of now will find itself cancelled.
+  void CancelStreams(Effects& fx) CAIRN_REQUIRES(mutex);
+
+  // --- disk snapshot (start, end], end 0: none ---
+  bool in_snapshot() const CAIRN_REQUIRES(mutex) { return snapshot_end_ != Seqno(); }
+  Seqno snapshot_start() const CAIRN_REQUIRES(mutex) { return snapshot_start_; }
+  Seqno snapshot_end() const CAIRN_REQUIRES(mutex) { return snapshot_end_; }
+  void SetSnapshot(Seqno start, Seqno end) CAIRN_REQUIRES(mutex) {
+    snapshot_start_ = start;
+    snapshot_end_ = end;
+  }
 
   // --- persistence ---
   /// The next operations for the log, always up to the end of a checkpoint: a batch never cuts a checkpoint
@@ -186,11 +293,19 @@ class VBucket {
   size_t unpersisted() const CAIRN_REQUIRES(mutex);
   bool queued() const CAIRN_REQUIRES(mutex) { return queued_; }
   void set_queued(bool queued) CAIRN_REQUIRES(mutex) { queued_ = queued; }
-  Seqno high_seqno() const CAIRN_REQUIRES(mutex) { return checkpoints_->high_seqno(); }
+  /// Of a replica an exact point.
+  Seqno high_seqno() const CAIRN_REQUIRES(mutex) {
+    return applying_ ? passed_ : std::max(passed_, checkpoints_->high_seqno());
+  }
   Seqno persisted() const CAIRN_REQUIRES(mutex) { return persisted_; }
   Seqno merged() const CAIRN_REQUIRES(mutex) { return merged_; }
+  /// persisted(), with what the source passed over behind it.
+  Seqno persisted_through() const CAIRN_REQUIRES(mutex) {
+    return persisted_ >= checkpoints_->high_seqno() ? std::max(persisted_, high_seqno()) : persisted_;
+  }
   CheckpointId last_persisted_checkpoint() const CAIRN_REQUIRES(mutex) { return persisted_checkpoint_; }
-  /// Merge may take data up to here: S while a window is open, else what is persisted.
+  /// Merge may take data up to here: S while a window is open, else what is persisted; on a replica the last
+  /// checkpoint's end up to there that the source has persisted too, so that a rollback has somewhere to go.
   Seqno MergeBound() const CAIRN_REQUIRES(mutex);
   const std::vector<proto::VoidRange>& void_ranges() const CAIRN_REQUIRES(mutex) { return void_ranges_; }
   void MarkMerged(Seqno through) CAIRN_REQUIRES(mutex);
@@ -223,6 +338,46 @@ class VBucket {
   /// Moves on regardless of phases: a decision found at recovery.
   void EndWindow(bool commit, int64_t wall_ns, const OpTime& now, Effects& fx) CAIRN_REQUIRES(mutex);
 
+  // --- rebuild and disk snapshots (vbucket_recovery.cc) ---
+  /// Rises when table and sequence are replaced: who remembers something of them compares it.
+  uint64_t content() const CAIRN_REQUIRES(mutex) { return content_; }
+  /// Tombstones up to here may be gone from data.
+  Seqno purged() const CAIRN_REQUIRES(mutex) { return purge_seqno_; }
+  void RaisePurge(Seqno through) CAIRN_REQUIRES(mutex) { purge_seqno_ = std::max(purge_seqno_, through); }
+  /// Nothing is read for the log: what is on disk is being replaced, or a disk snapshot is not recorded yet.
+  bool log_held() const CAIRN_REQUIRES(mutex) { return log_held_ || unrecorded_.has_value(); }
+  /// Operations are just being applied, or it is being promoted.
+  bool busy() const CAIRN_REQUIRES(mutex) { return applying_ || promoting_; }
+  bool snapshot_unrecorded() const CAIRN_REQUIRES(mutex) { return unrecorded_.has_value(); }
+  /// Ended by ReplaceContent or CancelHold.
+  void HoldLog() CAIRN_REQUIRES(mutex) { log_held_ = true; }
+  void CancelHold(Effects& fx) CAIRN_REQUIRES(mutex);
+  /// A replica's log may be merged to its end, whatever its source has persisted.
+  void SetMergeToEnd(bool to_end) CAIRN_REQUIRES(mutex) { merge_to_end_ = to_end; }
+  /// Everything up to the end is in the log, and that in data.
+  bool AllMerged() const CAIRN_REQUIRES(mutex) {
+    return !applying_ && !undoing_ && persisted_ >= checkpoints_->high_seqno() &&
+           merged_ >= checkpoints_->high_seqno();
+  }
+  /// Table, sequence and where they stand become those of `fresh`, which was restored from disk and nobody
+  /// else knows, and the other way round, so that what was here is freed with it. Streams are cancelled.
+  /// State and epoch stay. Not while something is applied.
+  void ReplaceContent(VBucket& fresh, Effects& fx) CAIRN_REQUIRES(mutex, fresh.mutex);
+  /// What it holds counts no more for the engine's memory: it is about to be destroyed.
+  void ForgetMemory() CAIRN_REQUIRES(mutex);
+  /// An item of the disk snapshot that is being received; a newer version that is known wins.
+  void Receive(const ItemRef& item, Effects& fx) CAIRN_REQUIRES(mutex);
+  /// `key` is on disk in this version, and memory is short: its value leaves memory.
+  void EjectReceived(std::string_view key, Seqno seqno, Effects& fx) CAIRN_REQUIRES(mutex);
+  /// The vbucket stands at the snapshot's end; until FinishSnapshot nothing behind it is read for the log.
+  /// Returns the sequence of before, to be destroyed.
+  std::unique_ptr<checkpoint::CheckpointManager> EndSnapshot(CheckpointId open, const OpTime& now,
+                                                             Effects& fx) CAIRN_REQUIRES(mutex);
+  /// Once the snapshot is in data: the record that says so …
+  proto::VbucketMeta MetaAtSnapshotEnd() const CAIRN_REQUIRES(mutex);
+  /// … and when that is durable.
+  void FinishSnapshot(Effects& fx) CAIRN_REQUIRES(mutex);
+
   // --- memory ---
   /// Ejects values of persisted, rarely used items and pre-images among the next segment's; false at the end
   /// of the table. `frequency_max`: items used more often are spared and aged.
@@ -235,6 +390,10 @@ class VBucket {
   /// Items of the next segment, for dumps.
   bool CollectSome(hashtable::VisitCursor& cursor, size_t items_min, const OpTime& now,
                    std::vector<ItemRef>* items) const CAIRN_REQUIRES(mutex);
+
+  /// Everything of the next segment, tombstones included; for evidence.
+  bool CollectEverySome(hashtable::VisitCursor& cursor, size_t items_min, std::vector<ItemRef>* items) const
+      CAIRN_REQUIRES(mutex);
 
   // --- looking ---
   uint64_t digest() const CAIRN_REQUIRES(mutex) { return table_.digest(); }
@@ -254,8 +413,7 @@ class VBucket {
 
   void MoveTo(const Phase* phase, const OpTime& now, Effects& fx) CAIRN_REQUIRES(mutex);
   void BeginWindow(const Phase& phase, const OpTime& now, Effects& fx) CAIRN_REQUIRES(mutex);
-  void OpenWindow(const UpdateId& id, Seqno start, CheckpointId checkpoint, uint64_t digest)
-      CAIRN_REQUIRES(mutex);
+  void OpenWindow(const proto::Marker& marker) CAIRN_REQUIRES(mutex);
   void TakeBack(Seqno end) CAIRN_REQUIRES(mutex);
   /// Ranges come in ascending order; one that is known, merged or empty is not added.
   void AddVoidRange(const proto::VoidRange& range) CAIRN_REQUIRES(mutex);
@@ -281,6 +439,22 @@ class VBucket {
   void RestoreIfUndoing(const hashtable::HashedKey& key, Effects& fx) CAIRN_REQUIRES(mutex);
   Status ReplayMarker(const Item& item) CAIRN_REQUIRES(mutex);
   void DropConsumedTombstones(Effects& fx) CAIRN_REQUIRES(mutex);
+  void ApplyOperation(const ItemRef& item, const OpTime& now, Effects& fx) CAIRN_REQUIRES(mutex);
+  void ApplyMarker(const ItemRef& item, const OpTime& now, Effects& fx) CAIRN_REQUIRES(mutex);
+  void FollowUpdate(const proto::Marker& marker, Effects& fx) CAIRN_REQUIRES(mutex);
+  /// A new branch of history from behind `seqno` on. Entries above it speak of operations that are not here.
+  void AddBranch(uint64_t uuid, Seqno seqno) CAIRN_REQUIRES(mutex);
+  /// The source's checkpoint ended at `seqno`.
+  void NoteCheckpointEnd(Seqno seqno) CAIRN_REQUIRES(mutex);
+  /// Where the log of a replica may be merged to, at most `limit`.
+  Seqno CheckpointEndUpTo(Seqno limit) const CAIRN_REQUIRES(mutex);
+  void Announce(Effects& fx) CAIRN_REQUIRES(mutex) {
+    if (__builtin_expect(announce_armed_, 0)) {
+      announce_armed_ = false;
+      fx.announce = true;
+    }
+  }
+  void WakeParked(Effects& fx) CAIRN_REQUIRES(mutex);
   hashtable::HashedKey Hash(std::string_view key) const;
   /// Tells the engine's MemoryUsage what has changed.
   void Account() CAIRN_REQUIRES(mutex);
@@ -295,6 +469,12 @@ class VBucket {
   bool exists_ CAIRN_GUARDED_BY(mutex) = true;
   bool warm_ CAIRN_GUARDED_BY(mutex) = true;
   bool queued_ CAIRN_GUARDED_BY(mutex) = false;  // known to the flusher
+  // A stream has read since the last announcement: what comes now is news to it.
+  bool announce_armed_ CAIRN_GUARDED_BY(mutex) = false;
+  bool applying_ CAIRN_GUARDED_BY(mutex) = false;
+  bool promoting_ CAIRN_GUARDED_BY(mutex) = false;
+  bool suspended_ CAIRN_GUARDED_BY(mutex) = false;
+  bool record_in_doubt_ CAIRN_GUARDED_BY(mutex) = false;
   VbucketState state_ CAIRN_GUARDED_BY(mutex) = VbucketState::kActive;
   const Phase* phase_ CAIRN_GUARDED_BY(mutex) = nullptr;
   hashtable::HashTable table_ CAIRN_GUARDED_BY(mutex);
@@ -318,11 +498,36 @@ class VBucket {
   std::deque<ItemRef> tombstones_ CAIRN_GUARDED_BY(mutex);  // deleted items in the table, by seqno
   std::unordered_map<std::string, Code> fetch_errors_ CAIRN_GUARDED_BY(mutex);  // each told once
   std::vector<WaiterRef> parked_ CAIRN_GUARDED_BY(mutex);                       // waiting for another state
+  uint64_t content_ CAIRN_GUARDED_BY(mutex) = 1;
+  bool log_held_ CAIRN_GUARDED_BY(mutex) = false;
+  bool merge_to_end_ CAIRN_GUARDED_BY(mutex) = false;
+  /// A disk snapshot that is complete in memory, but not on disk.
+  struct Unrecorded {
+    Seqno start, end;
+    CheckpointId open;
+  };
+  std::optional<Unrecorded> unrecorded_ CAIRN_GUARDED_BY(mutex);
+  Seqno purge_seqno_ CAIRN_GUARDED_BY(mutex);
   int64_t accounted_ CAIRN_GUARDED_BY(mutex) = 0;
   int64_t accounted_checkpoints_ CAIRN_GUARDED_BY(mutex) = 0;
   // Where the replayed log stood; meaningless once checkpoints_ is there.
   Seqno replayed_ CAIRN_GUARDED_BY(mutex);
   CheckpointId replayed_checkpoint_ CAIRN_GUARDED_BY(mutex);
+  Seqno replay_last_ CAIRN_GUARDED_BY(mutex);  // of the last record that was replayed
+  CheckpointId replay_last_checkpoint_ CAIRN_GUARDED_BY(mutex);
+  // Replication.
+  uint64_t epoch_ CAIRN_GUARDED_BY(mutex) = 0;
+  uint64_t stream_incarnation_ CAIRN_GUARDED_BY(mutex) = 1;  // rises when streams are cancelled
+  std::vector<checkpoint::CursorId> streams_ CAIRN_GUARDED_BY(mutex);
+  Seqno passed_ CAIRN_GUARDED_BY(mutex);  // replica: all of the source's operations up to here were applied
+  Seqno source_persisted_ CAIRN_GUARDED_BY(mutex);
+  std::deque<Seqno> checkpoint_ends_ CAIRN_GUARDED_BY(mutex);  // replica: ascending, above merged_
+  Seqno verified_ CAIRN_GUARDED_BY(mutex);
+  CheckpointId verified_checkpoint_ CAIRN_GUARDED_BY(mutex);
+  bool mismatch_ CAIRN_GUARDED_BY(mutex) = false;
+  proto::VbucketMeta::LastUpdate last_update_ CAIRN_GUARDED_BY(mutex);
+  Seqno snapshot_start_ CAIRN_GUARDED_BY(mutex);
+  Seqno snapshot_end_ CAIRN_GUARDED_BY(mutex);
 };
 
 }  // namespace cairn::engine

@@ -20,14 +20,23 @@ void VBucket::Restore(const proto::VbucketMeta& meta) {
   if (exists_) state_ = static_cast<VbucketState>(meta.state);
   failover_log_ = meta.failover_log;
   merged_ = meta.merged_seqno;
+  purge_seqno_ = meta.purge_seqno;
   max_cas_ = meta.max_cas;
   void_ranges_ = meta.void_ranges;
   replayed_ = std::max(meta.merged_seqno, meta.high_seqno);
   replayed_checkpoint_ = meta.open_checkpoint;
+  epoch_ = meta.epoch;
+  snapshot_start_ = meta.snapshot_start;
+  snapshot_end_ = meta.snapshot_end;
+  last_update_ = meta.last_update;
 }
 
 Status VBucket::Replay(ItemRef item, CheckpointId checkpoint) {
   const Seqno seqno = item->seqno();
+  // The records of one checkpoint lie together, so where the next begins one has ended.
+  if (checkpoint > replay_last_checkpoint_ && replay_last_ != Seqno()) NoteCheckpointEnd(replay_last_);
+  replay_last_ = seqno;
+  replay_last_checkpoint_ = checkpoint;
   replayed_ = std::max(replayed_, seqno);
   replayed_checkpoint_ = std::max(replayed_checkpoint_, checkpoint);
   max_cas_ = std::max(max_cas_, item->cas());
@@ -45,13 +54,15 @@ Status VBucket::ReplayMarker(const Item& item) {
   CAIRN_ASSIGN_OR_RETURN(const proto::Marker marker, proto::DecodeMarker(item.value()));
   switch (marker.type) {
     case proto::MarkerType::kOnlineUpdateStart:
-      if (!window_) OpenWindow(marker.update, marker.start, marker.checkpoint, marker.digest);
+      if (!window_) OpenWindow(marker);
       break;
     case proto::MarkerType::kOnlineUpdateComplete:
+      last_update_ = {marker.update, true};
       window_.reset();
       preimages_.reset();
       break;
     case proto::MarkerType::kOnlineUpdateRevert:
+      last_update_ = {marker.update, false};
       if (window_) {
         Effects fx;
         TakeBack(marker.end);
@@ -59,11 +70,6 @@ Status VBucket::ReplayMarker(const Item& item) {
         FinishRevert();
       } else {
         AddVoidRange({marker.start, marker.end});
-      }
-      break;
-    case proto::MarkerType::kSetVbucketState:
-      if (marker.vbucket_state >= 1 && marker.vbucket_state <= 4) {
-        state_ = static_cast<VbucketState>(marker.vbucket_state);
       }
       break;
     case proto::MarkerType::kFlush:
@@ -74,6 +80,7 @@ Status VBucket::ReplayMarker(const Item& item) {
     case proto::MarkerType::kFlushEnd:
       flush_seqno_ = flush_hold_ = Seqno();
       break;
+    case proto::MarkerType::kSetVbucketState:  // the vbucket's record says what its state is
     case proto::MarkerType::kRestoreCommit:
       break;
   }
@@ -81,20 +88,27 @@ Status VBucket::ReplayMarker(const Item& item) {
 }
 
 void VBucket::OpenSequence(bool clean, uint64_t new_uuid, const OpTime& now) {
-  const CheckpointId open_id = replayed_checkpoint_ + 1;
+  const bool follows = exists_ && state_ == VbucketState::kReplica;
+  // A replica's history, seqnos and checkpoints are its source's, which may be in the middle of the last one.
+  const bool branch = !follows && state_ != VbucketState::kDead && !clean;
+  const CheckpointId open_id =
+      follows ? std::max(replayed_checkpoint_, CheckpointId(1)) : replayed_checkpoint_ + 1;
+  ++stream_incarnation_;
+  streams_.clear();
+  announce_armed_ = applying_ = mismatch_ = false;
+  source_persisted_ = verified_ = Seqno();
+  verified_checkpoint_ = CheckpointId();
+  passed_ = replayed_;
   checkpoints_ = std::make_unique<checkpoint::CheckpointManager>(options_.checkpoint_limits, replayed_,
                                                                  open_id, now.steady_ns);
-  if (!clean) {
+  if (branch) {
     checkpoints_->SkipTo(replayed_ + kUncleanGap + 1);
     max_cas_ = max_cas_ + kUncleanGap;
   }
-  if (!clean || failover_log_.empty()) {
-    failover_log_.insert(failover_log_.begin(), {new_uuid, replayed_});
-    if (failover_log_.size() > proto::kFailoverEntriesMax) failover_log_.resize(proto::kFailoverEntriesMax);
-  }
+  if (branch || failover_log_.empty()) AddBranch(new_uuid, replayed_);
   persisted_ = checkpoints_->high_seqno();
   seqno_base_ = checkpoints_->next_seqno() - 1;
-  persisted_checkpoint_ = replayed_checkpoint_;
+  persisted_checkpoint_ = open_id - 1;
   Result<checkpoint::CursorId> cursor = checkpoints_->AddCursor("persistence", checkpoints_->next_seqno());
   CAIRN_CHECK(cursor.ok());
   persistence_cursor_ = cursor.value();
@@ -130,6 +144,123 @@ bool VBucket::SweepTombstones(hashtable::VisitCursor& cursor, Effects& fx) {
   }
   Account();
   return !cursor.done;
+}
+
+void VBucket::CancelHold(Effects& fx) {
+  log_held_ = merge_to_end_ = false;
+  Queue(fx);
+}
+
+void VBucket::ReplaceContent(VBucket& fresh, Effects& fx) {
+  CAIRN_CHECK(!applying_ && !promoting_);
+  CancelStreams(fx);
+  WakeParked(fx);
+  ++content_;
+  const Cas max_cas = std::max(max_cas_, fresh.max_cas_);
+  table_.Swap(fresh.table_);
+  checkpoints_.swap(fresh.checkpoints_);
+  preimages_.swap(fresh.preimages_);
+  tombstones_.swap(fresh.tombstones_);
+  fetch_errors_.swap(fresh.fetch_errors_);
+  std::swap(window_, fresh.window_);
+  std::swap(undoing_, fresh.undoing_);
+  std::swap(accounted_, fresh.accounted_);
+  std::swap(accounted_checkpoints_, fresh.accounted_checkpoints_);
+  persistence_cursor_ = fresh.persistence_cursor_;
+  warm_ = fresh.warm_;
+  max_cas_ = max_cas;
+  persisted_ = fresh.persisted_;
+  seqno_base_ = fresh.seqno_base_;
+  persisted_checkpoint_ = fresh.persisted_checkpoint_;
+  merged_ = fresh.merged_;
+  purge_seqno_ = fresh.purge_seqno_;
+  flush_seqno_ = fresh.flush_seqno_;
+  flush_cursor_ = {};
+  flush_hold_ = fresh.flush_hold_;
+  flush_end_ = fresh.flush_end_;
+  void_ranges_ = fresh.void_ranges_;
+  failover_log_ = fresh.failover_log_;
+  passed_ = fresh.passed_;
+  checkpoint_ends_ = fresh.checkpoint_ends_;
+  last_update_ = fresh.last_update_;
+  snapshot_start_ = fresh.snapshot_start_;
+  snapshot_end_ = fresh.snapshot_end_;
+  unrecorded_.reset();
+  log_held_ = merge_to_end_ = false;
+  // What the source said was about what is gone.
+  source_persisted_ = verified_ = Seqno();
+  verified_checkpoint_ = CheckpointId();
+  mismatch_ = false;
+  fx.announce = true;
+}
+
+void VBucket::ForgetMemory() {
+  options_.memory->Add(-accounted_);
+  options_.memory->AddCheckpoints(-accounted_checkpoints_);
+  accounted_ = accounted_checkpoints_ = 0;
+}
+
+void VBucket::Receive(const ItemRef& item, Effects& fx) {
+  const hashtable::HashedKey key = Hash(item->key());
+  Item* const old = table_.Find(key);
+  max_cas_ = std::max(max_cas_, item->cas());
+  if (old != nullptr && old->seqno() >= item->seqno()) return;
+  if (!item->is_deleted()) {
+    fx.Drop(old == nullptr ? table_.Put(key, item) : table_.Replace(key, old, item));
+  } else if (warm_) {
+    if (old != nullptr) fx.Drop(table_.Erase(key));
+  } else {
+    // "Not in the table" means "ask the disk" until the vbucket is warm.
+    fx.Drop(table_.Put(key, item));
+    tombstones_.push_back(item);
+  }
+  Account();
+}
+
+void VBucket::EjectReceived(std::string_view key, Seqno seqno, Effects& fx) {
+  const hashtable::HashedKey hashed = Hash(key);
+  Item* const item = table_.Find(hashed);
+  if (item == nullptr || !item->is_value() || item->seqno() != seqno) return;
+  if (item->value_size() < kEjectableValueMin) return;
+  ItemRef old = ItemRef::Share(item);
+  table_.SwapForm(hashed, item, Item::Eject(item));
+  fx.Drop(std::move(old));
+  Account();
+}
+
+std::unique_ptr<checkpoint::CheckpointManager> VBucket::EndSnapshot(CheckpointId open, const OpTime& now,
+                                                                    Effects& fx) {
+  CancelStreams(fx);
+  unrecorded_ = Unrecorded{snapshot_start_, snapshot_end_, open};
+  passed_ = snapshot_end_;
+  std::unique_ptr<checkpoint::CheckpointManager> before = std::move(checkpoints_);
+  checkpoints_ = std::make_unique<checkpoint::CheckpointManager>(options_.checkpoint_limits, snapshot_end_,
+                                                                 open, now.steady_ns);
+  const Result<checkpoint::CursorId> cursor =
+      checkpoints_->AddCursor("persistence", checkpoints_->next_seqno());
+  CAIRN_CHECK(cursor.ok());
+  persistence_cursor_ = cursor.value();
+  snapshot_start_ = snapshot_end_ = Seqno();
+  checkpoint_ends_.clear();
+  Account();
+  return before;
+}
+
+proto::VbucketMeta VBucket::MetaAtSnapshotEnd() const {
+  proto::VbucketMeta meta = MetaAt(unrecorded_->end);
+  meta.high_seqno = unrecorded_->end;
+  meta.open_checkpoint = unrecorded_->open;
+  meta.snapshot_start = meta.snapshot_end = Seqno();
+  return meta;
+}
+
+void VBucket::FinishSnapshot(Effects& fx) {
+  const Seqno end = unrecorded_->end;
+  unrecorded_.reset();
+  merge_to_end_ = false;
+  MarkPersisted(end, fx);
+  MarkMerged(end);
+  Queue(fx);
 }
 
 bool VBucket::EjectSome(hashtable::VisitCursor& cursor, int frequency_max, size_t* freed, Effects& fx) {

@@ -30,11 +30,17 @@ void VBucket::MoveTo(const Phase* phase, const OpTime& now, Effects& fx) {
   if (!exists_) return;
   switch (phase->kind) {
     case UpdatePhase::kUpdating:
-      if (!window_) BeginWindow(*phase, now, fx);
+      // A replica's window is its source's to open, and that of a dead one would never be closed.
+      if (phase->begins_windows && !window_ &&
+          (state_ == VbucketState::kActive || state_ == VbucketState::kPending)) {
+        BeginWindow(*phase, now, fx);
+      }
       break;
     case UpdatePhase::kCompleting:
     case UpdatePhase::kReverting:
-      if (window_) EndWindow(phase->kind == UpdatePhase::kCompleting, phase->started_ns, now, fx);
+      if (window_ && window_->id == phase->id && state_ != VbucketState::kReplica) {
+        EndWindow(phase->kind == UpdatePhase::kCompleting, phase->started_ns, now, fx);
+      }
       break;
     case UpdatePhase::kNormal:
     case UpdatePhase::kStarting:
@@ -42,8 +48,14 @@ void VBucket::MoveTo(const Phase* phase, const OpTime& now, Effects& fx) {
   }
 }
 
-void VBucket::OpenWindow(const UpdateId& id, Seqno start, CheckpointId checkpoint, uint64_t digest) {
-  window_ = Window{id, start, checkpoint, digest};
+void VBucket::OpenWindow(const proto::Marker& marker) {
+  window_.emplace();
+  window_->id = marker.update;
+  window_->name = marker.name;
+  window_->started_ns = marker.time_ns;
+  window_->start = marker.start;
+  window_->checkpoint = marker.checkpoint;
+  window_->digest = marker.digest;
   preimages_ = std::make_unique<Preimages>(options_.hash_seed);
 }
 
@@ -58,7 +70,8 @@ void VBucket::BeginWindow(const Phase& phase, const OpTime& now, Effects& fx) {
   marker.digest = table_.digest();
   marker.time_ns = phase.started_ns;
   AppendMarker(marker, now, fx);
-  OpenWindow(phase.id, marker.start, checkpoints_->open_checkpoint().id, marker.digest);
+  marker.checkpoint = checkpoints_->open_checkpoint().id;
+  OpenWindow(marker);
 }
 
 void VBucket::EndWindow(bool commit, int64_t wall_ns, const OpTime& now, Effects& fx) {
@@ -71,6 +84,7 @@ void VBucket::EndWindow(bool commit, int64_t wall_ns, const OpTime& now, Effects
   marker.digest = window_->digest;
   marker.time_ns = wall_ns;
   AppendMarker(marker, now, fx);
+  last_update_ = {window_->id, commit};
   if (commit) {
     window_.reset();
     fx.preimages = std::move(preimages_);

@@ -356,6 +356,25 @@ uint32_t HashTable::Merge(size_t lower, size_t upper) {
 // ---- Directory
 
 // Makes `directory` the directory; frees the one before, whose segments live on in the new one.
+void HashTable::Swap(HashTable& other) {
+  CAIRN_CHECK(hash_seed_ == other.hash_seed_ && hash_function_ == other.hash_function_);
+  std::swap(directory_, other.directory_);
+  std::swap(depth_, other.depth_);
+  std::swap(deepest_segments_, other.deepest_segments_);
+  std::swap(items_, other.items_);
+  std::swap(ejected_items_, other.ejected_items_);
+  std::swap(deleted_items_, other.deleted_items_);
+  std::swap(item_bytes_, other.item_bytes_);
+  std::swap(digest_, other.digest_);
+  std::swap(segments_, other.segments_);
+  std::swap(buckets_, other.buckets_);
+  std::swap(slots_moved_, other.slots_moved_);
+  std::swap(own_entry_, other.own_entry_);
+  // A directory of one entry lies in the table itself.
+  if (directory_ == &other.own_entry_) directory_ = &own_entry_;
+  if (other.directory_ == &own_entry_) other.directory_ = &other.own_entry_;
+}
+
 void HashTable::SetDirectory(Segment* directory, uint32_t depth) {
   if (directory_ != &own_entry_) std::free(directory_);
   directory_ = directory;

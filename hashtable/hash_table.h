@@ -117,6 +117,9 @@ class HashTable {
   /// Removes and returns up to `count_max` entries, any; to empty a table in bounded steps.
   std::vector<ItemRef> TakeSome(size_t count_max);
 
+  /// Exchanges the content of two tables of the same hash seed and function. O(1).
+  void Swap(HashTable& other);
+
   size_t size() const { return items_; }
   uint64_t digest() const { return digest_; }
   uint64_t hash_seed() const { return hash_seed_; }
