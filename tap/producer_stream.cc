@@ -236,7 +236,8 @@ void Producer::Rep::ServeLive(Stream& stream, int64_t now) {
     if (streams[stream.vbucket().get()].get() == &stream) GiveStep(stream, now);
     return;
   }
-  if (batch.last >= batch.first && batch.first != stream.sent + 1) {
+  // Seqnos that have no operations may be counted twice where a cursor begins, but never be left out.
+  if (batch.last >= batch.first && batch.first > stream.sent + 1) {
     replication.CloseCursor(stream.vbucket(), *stream.cursor);
     stream.cursor.reset();
     return WantBackfill(stream, 0);
