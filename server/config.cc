@@ -8,7 +8,6 @@
 #include <thread>
 
 #include "base/types.h"
-#include "engine/durability.h"
 #include "server/config_declarer.h"
 
 namespace cairn::server {
@@ -126,16 +125,6 @@ void DeclareData(CLI::App& app, Config& config, Extras& extras) {
   d.Number("--sync-timeout-ms", config.server.commit_timeout_ms, {10, 600'000},
            "With --sync always: a write not known to be durable after so many milliseconds is answered "
            "\"ambiguous\"");
-  d.Choice<engine::DurabilityLevel>("--durability", engine.durability,
-                                    {{"memory", engine::DurabilityLevel::kMemory},
-                                     {"persisted", engine::DurabilityLevel::kPersisted},
-                                     {"majority", engine::DurabilityLevel::kMajority},
-                                     {"majority-and-persisted", engine::DurabilityLevel::kMajorityAndPersisted},
-                                     {"persisted-majority", engine::DurabilityLevel::kPersistedMajority}},
-                                    "How far a write has to have come before it is answered, unless it says so "
-                                    "itself");
-  d.Number("--copies", engine.durability_copies, {1, 64},
-           "Copies of the data that a majority is counted of, this node's included");
   d.Number("--durability-timeout-ms", config.server.durability_timeout_ms, {1, 600'000},
            "A write that has not come as far as it has to after so many milliseconds is answered "
            "\"ambiguous\"");
@@ -212,9 +201,6 @@ std::string CheckEngine(const engine::EngineOptions& engine, const Extras& extra
   }
   if (!extras.memory_only && extras.data_dir.empty()) {
     return "--data-dir is empty; say --memory-only if nothing is to be kept";
-  }
-  if (extras.memory_only && engine::UsesDisk(engine.durability)) {
-    return "--durability asks for a disk, which --memory-only does not have";
   }
   if (extras.memory_only && engine.sync == engine::SyncPolicy::kAlways) {
     return "--sync always promises what --memory-only cannot keep";
