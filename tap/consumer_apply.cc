@@ -211,7 +211,11 @@ bool Consumer::Rep::Apply(Follow& follow, Event& event, int64_t now) {
       ChangeState(follow, event);
       return true;
     case Event::Kind::kEnd:
-      Refused(follow, event.reason, event.text, now);
+      if (event.reason == EndReason::kPurged) {
+        RollBack(follow, Seqno(0));
+      } else {
+        Refused(follow, event.reason, event.text, now);
+      }
       return true;
   }
   return true;

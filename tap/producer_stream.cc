@@ -142,11 +142,12 @@ bool Producer::Rep::StartBackfill(Stream& stream, int64_t now) {
     return false;
   }
   if (!opened.ok()) {
-    EndStream(stream, EndReason::kBackfillFailed, opened.status().ToString());
+    const bool purged = opened.code() == Code::kOutOfRange;
+    EndStream(stream, purged ? EndReason::kPurged : EndReason::kBackfillFailed, opened.status().ToString());
     return false;
   }
   if (stream.needs_data && !(*opened)->has_data()) {
-    EndStream(stream, EndReason::kRollback, "there is no disk snapshot to go on with");
+    EndStream(stream, EndReason::kPurged, "the log reaches back so far that no disk snapshot is sent");
     return false;
   }
   stream.backfill = std::move(*opened);

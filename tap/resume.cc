@@ -37,7 +37,12 @@ ResumeDecision DecideResume(const VbucketPosition& position, const OpenStream& r
   // In the middle of a disk snapshot everything up to its start is there, and some of what follows.
   const bool in_snapshot = request.snapshot_start < request.snapshot_end;
   const Seqno seqno = in_snapshot ? request.snapshot_start : request.seqno;
-  if (seqno == Seqno(0)) return {};
+  if (seqno == Seqno(0)) {
+    // What it has of a snapshot goes when another one begins, and only then.
+    const bool leftovers = in_snapshot && position.merged == Seqno(0);
+    return leftovers ? RollBack(Seqno(0), "in the middle of a disk snapshot that cannot be sent again")
+                     : ResumeDecision{};
+  }
 
   const std::optional<Seqno> branch_end = BranchEnd(position, request.history_uuid);
   if (!branch_end) return RollBack(Seqno(0), "unknown branch of history");
