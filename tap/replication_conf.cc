@@ -88,6 +88,7 @@ Result<VbucketSet> ParseVbuckets(std::string_view text, uint32_t vbucket_count) 
   while (!text.empty()) {
     const size_t comma = std::min(text.find(','), text.size());
     const std::string_view range = text.substr(0, comma);
+    if (comma + 1 == text.size()) return bad;
     text.remove_prefix(std::min(comma + 1, text.size()));
     const size_t dash = range.find('-');
     const std::optional<uint32_t> first = ParseNumber(range.substr(0, dash));
