@@ -46,6 +46,7 @@ Engine::Impl::Impl(const EngineOptions& options, EngineDeps deps)
       merger(core),
       fetcher(core),
       warmer(core),
+      snapshots(core, flusher, merger),
       pager(core, core.store.present()),
       coordinator(core, flusher, merger, random.Next64()),
       replication(ReplicationSide()),
@@ -74,6 +75,7 @@ ReplicationParts Engine::Impl::ReplicationSide() {
           merger,
           fetcher,
           warmer,
+          snapshots,
           pager,
           coordinator,
           [this] { return recovered ? recovered->identity.uuid : node_uuid; },
@@ -125,6 +127,7 @@ void Engine::Impl::StartThreads() {
   merger.Start();
   fetcher.Start(kFetchThreads);
   warmer.Start();
+  snapshots.Start();
 }
 
 void Engine::Impl::StopThreads() {
@@ -133,6 +136,7 @@ void Engine::Impl::StopThreads() {
   coordinator.Stop();
   if (control) control->Stop(ThreadExecutor::StopMode::kDrop);
   warmer.Stop();
+  snapshots.Stop();
   pager.Stop();
   fetcher.Stop();
   merger.Stop();
@@ -242,6 +246,7 @@ bool Engine::RunBackground() {
   const Result<bool> purged = impl.merger.RunPurge();
   if (NeedsReopen(purged.code())) impl.flusher.ReportStoreFailure();
   done = (purged.ok() && purged.value()) || done;
+  done = impl.snapshots.RunOnce() || done;
   done = impl.fetcher.RunSome(64) > 0 || done;
   if (impl.core.store.present()) {
     const Result<bool> warming = impl.warmer.RunSome(256);

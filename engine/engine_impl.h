@@ -18,6 +18,7 @@
 #include "engine/persistence_waits.h"
 #include "engine/recovery.h"
 #include "engine/replication.h"
+#include "engine/snapshot_writer.h"
 #include "engine/update_coordinator.h"
 #include "engine/warmer.h"
 
@@ -68,6 +69,7 @@ class Engine::Impl {
   Merger merger;
   Fetcher fetcher;
   Warmer warmer;
+  SnapshotWriter snapshots;
   Pager pager;
   UpdateCoordinator coordinator;
   Replication replication;

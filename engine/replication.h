@@ -37,6 +37,7 @@ class Fetcher;
 class Flusher;
 class Merger;
 class Pager;
+class SnapshotWriter;
 class UpdateCoordinator;
 class Warmer;
 
@@ -154,6 +155,7 @@ struct ReplicationParts {
   Merger& merger;
   Fetcher& fetcher;
   Warmer& warmer;
+  SnapshotWriter& snapshots;
   Pager& pager;
   UpdateCoordinator& coordinator;
   std::function<std::array<uint8_t, 16>()> node_uuid;

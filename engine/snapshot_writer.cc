@@ -1,0 +1,487 @@
+#include "engine/snapshot_writer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "proto/disk_record.h"
+#include "proto/meta_record.h"
+
+namespace cairn::engine {
+namespace {
+
+// One write to data: its price is a file, whatever is in it.
+constexpr size_t kWriteBytes = size_t{16} << 20;
+constexpr size_t kWriteChanges = 50'000;
+constexpr size_t kItemsPerLock = 64;
+constexpr std::chrono::milliseconds kGatherFor{20};
+constexpr std::chrono::milliseconds kLookAgain{10};
+constexpr std::chrono::milliseconds kRetryDelay{200};
+
+Status NotAReplica() { return Status(Code::kNotMyVbucket, "the vbucket is not a replica here"); }
+
+size_t BytesOf(std::span<const ItemRef> items) {
+  size_t bytes = 0;
+  for (const ItemRef& item : items) bytes += item->allocated_bytes();
+  return bytes;
+}
+
+}  // namespace
+
+void SnapshotWriter::Start() {
+  thread_ = std::thread([this] { Run(); });
+}
+
+void SnapshotWriter::Stop() {
+  std::vector<Job> left;
+  {
+    MutexLock lock(mutex_);
+    stopping_ = true;
+    left.swap(jobs_);
+    wake_.NotifyAll();
+  }
+  if (thread_.joinable()) thread_.join();
+  for (std::vector<Job>* jobs : {&left, &running_}) {
+    for (Job& job : *jobs) job.done->Set(Status(Code::kCancelled, "the engine is being closed"));
+  }
+  running_.clear();
+}
+
+// --- from outside ---
+
+PendingRef SnapshotWriter::Begin(Vbid vbucket, Seqno start, Seqno end) {
+  Job job;
+  job.vbucket = vbucket;
+  job.start = start;
+  job.end = end;
+  job.done = std::make_shared<Pending>();
+  PendingRef done = job.done;
+  if (end <= start) {
+    done->Set(Status(Code::kInvalidArgument, "an empty disk snapshot"));
+    return done;
+  }
+  MutexLock lock(mutex_);
+  if (stopping_) {
+    done->Set(Status(Code::kCancelled, "the engine is being closed"));
+    return done;
+  }
+  jobs_.push_back(std::move(job));
+  wake_.NotifyAll();
+  return done;
+}
+
+void SnapshotWriter::Empty(Vbid vbucket, PendingRef done, bool held) {
+  Job job;
+  job.vbucket = vbucket;
+  // Until it is empty on disk the record says that a disk snapshot from 0 is being received.
+  job.end = Seqno(kSeqnoMax);
+  job.bare = true;
+  job.held = held;
+  job.done = std::move(done);
+  MutexLock lock(mutex_);
+  jobs_.push_back(std::move(job));
+  wake_.NotifyAll();
+}
+
+void SnapshotWriter::Post(std::function<bool()> step) {
+  MutexLock lock(mutex_);
+  new_steps_.push_back(std::move(step));
+  wake_.NotifyAll();
+}
+
+Code SnapshotWriter::Apply(Vbid vbucket, std::span<const ItemRef> items) {
+  if (queued_bytes_.load(std::memory_order_relaxed) >= kQueuedBytesMax) return Code::kWouldBlock;
+  if (core_.memory.refuses(BytesOf(items))) return Code::kWouldBlock;
+  VBucket& vb = *core_.vbuckets[vbucket.get()];
+  Piece piece;
+  piece.vbucket = vbucket;
+  Seqno start;
+  Seqno end;
+  {
+    MutexLock lock(vb.mutex);
+    if (!vb.exists() || !vb.is_replica() || !vb.in_snapshot() || vb.log_held()) return Code::kNotMyVbucket;
+    piece.content = vb.content();
+    start = vb.snapshot_start();
+    end = vb.snapshot_end();
+  }
+  for (const ItemRef& item : items) {
+    if (!item->is_value() && !item->is_deleted()) return Code::kCorruption;
+    if (item->seqno() <= start || item->seqno() > end) return Code::kOutOfRange;
+    storage::DataChange& change = piece.changes.emplace_back();
+    change.vbucket = vbucket;
+    change.key = std::string(item->key());
+    proto::EncodeDataRecord(vbucket, *item, &change.record);
+    piece.seqnos.push_back(item->seqno());
+    piece.bytes += change.key.size() + change.record.size() + sizeof(change);
+  }
+  for (size_t at = 0; at < items.size(); at += kItemsPerLock) {
+    Effects fx;
+    MutexLock lock(vb.mutex);
+    if (vb.content() != piece.content || !vb.in_snapshot()) return Code::kNotMyVbucket;
+    for (const ItemRef& item : items.subspan(at, std::min(kItemsPerLock, items.size() - at))) {
+      vb.Receive(item, fx);
+    }
+  }
+  queued_bytes_.fetch_add(piece.bytes, std::memory_order_relaxed);
+  MutexLock lock(mutex_);
+  queue_.push_back(std::move(piece));
+  wake_.NotifyAll();
+  return Code::kOk;
+}
+
+Status SnapshotWriter::End(Vbid vbucket, CheckpointId open) {
+  VBucket& vb = *core_.vbuckets[vbucket.get()];
+  Piece piece;
+  piece.vbucket = vbucket;
+  piece.ends = true;
+  std::unique_ptr<checkpoint::CheckpointManager> before;
+  Effects fx;
+  {
+    MutexLock lock(vb.mutex);
+    if (!vb.exists() || !vb.is_replica() || !vb.in_snapshot() || vb.log_held()) return NotAReplica();
+    before = vb.EndSnapshot(open, core_.Now(), fx);
+    piece.content = vb.content();
+  }
+  core_.Finish(vb, fx);
+  MutexLock lock(mutex_);
+  queue_.push_back(std::move(piece));
+  wake_.NotifyAll();
+  return Status::Ok();
+}
+
+// --- the writing thread ---
+
+bool SnapshotWriter::WaitForWork() {
+  MutexLock lock(mutex_);
+  while (!stopping_ && jobs_.empty() && new_steps_.empty() && queue_.empty()) {
+    if (!gathered_.empty()) break;
+    if (!running_.empty() || !steps_.empty()) {
+      wake_.WaitFor(mutex_, kLookAgain);
+      break;
+    }
+    wake_.WaitFor(mutex_, std::chrono::seconds(1));
+  }
+  // What comes in small pieces is worth waiting for.
+  const bool only_pieces = jobs_.empty() && new_steps_.empty() && running_.empty() && steps_.empty();
+  if (!stopping_ && only_pieces && queued_bytes_.load(std::memory_order_relaxed) < kWriteBytes) {
+    wake_.WaitFor(mutex_, kGatherFor);
+  }
+  return !stopping_;
+}
+
+void SnapshotWriter::Run() {
+  while (WaitForWork()) RunOnce();
+}
+
+bool SnapshotWriter::RunOnce() {
+  if (!core_.store.present()) return false;
+  bool done = RunSteps();
+  done = RunJobs() || done;
+  const Result<bool> written = RunWrites();
+  if (!written.ok()) NoteFailure(written.status(), "write a disk snapshot");
+  return (written.ok() && written.value()) || done;
+}
+
+void SnapshotWriter::NoteFailure(const Status& status, const char* what) {
+  CAIRN_LOG(kError, "cannot {}: {}", what, status.ToString());
+  if (NeedsReopen(status.code())) core_.report_store_failure();
+  if (!thread_.joinable()) return;
+  MutexLock lock(mutex_);
+  if (!stopping_) wake_.WaitFor(mutex_, kRetryDelay);
+}
+
+bool SnapshotWriter::RunSteps() {
+  {
+    MutexLock lock(mutex_);
+    std::move(new_steps_.begin(), new_steps_.end(), std::back_inserter(steps_));
+    new_steps_.clear();
+  }
+  if (steps_.empty()) return false;
+  const size_t before = steps_.size();
+  merger_.BetweenPasses(
+      [&] { std::erase_if(steps_, [](const std::function<bool()>& step) { return step(); }); });
+  return steps_.size() < before;
+}
+
+// --- beginning ---
+
+bool SnapshotWriter::RunJobs() {
+  {
+    MutexLock lock(mutex_);
+    std::move(jobs_.begin(), jobs_.end(), std::back_inserter(running_));
+    jobs_.clear();
+  }
+  if (running_.empty()) return false;
+  const size_t before = running_.size();
+  Status status;
+  merger_.BetweenPasses([&] { status = AdvanceJobs(running_); });
+  if (!status.ok()) NoteFailure(status, "begin a disk snapshot");
+  std::erase_if(running_, [](const Job& job) { return job.stage == Stage::kEnded; });
+  return running_.size() < before;
+}
+
+void SnapshotWriter::Answer(Job& job, Status status) {
+  job.stage = Stage::kEnded;
+  job.done->Set(std::move(status));
+}
+
+bool SnapshotWriter::Prepare(Job& job) {
+  VBucket& vb = *core_.vbuckets[job.vbucket.get()];
+  {
+    MutexLock lock(vb.mutex);
+    if (!vb.exists() || !vb.is_replica()) {
+      Answer(job, NotAReplica());
+      return false;
+    }
+    // The end of the one before is not recorded yet, or operations are just being applied.
+    if ((vb.log_held() && !job.held) || vb.busy()) return false;
+  }
+  return job.start == Seqno() ? PrepareToEmpty(job) : PrepareToUpdate(job);
+}
+
+bool SnapshotWriter::PrepareToEmpty(Job& job) {
+  VBucket& vb = *core_.vbuckets[job.vbucket.get()];
+  VBucket fresh(vb.options());
+  {
+    MutexLock lock(vb.mutex);
+    vb.HoldLog();
+    job.drop = vb.in_snapshot() || vb.high_seqno() != Seqno() || vb.merged() != Seqno();
+    // Restore takes it from here; what is not set begins anew.
+    proto::VbucketMeta empty;
+    const proto::VbucketMeta present = vb.MetaAt(vb.merged());
+    empty.state = present.state;
+    empty.failover_log = present.failover_log;
+    empty.epoch = present.epoch;
+    empty.max_cas = present.max_cas;
+    empty.open_checkpoint = CheckpointId(1);
+    empty.snapshot_end = job.end;
+    MutexLock fresh_lock(fresh.mutex);
+    fresh.Restore(empty);
+    fresh.OpenSequence(true, vb.history_uuid(), core_.Now());
+  }
+  flusher_.Forget({&job.vbucket, 1});
+  Effects fx;
+  {
+    MutexLock lock(vb.mutex);
+    if (!vb.exists()) {
+      Answer(job, NotAReplica());
+      return false;
+    }
+    MutexLock fresh_lock(fresh.mutex);
+    vb.ReplaceContent(fresh, fx);
+    vb.HoldLog();
+    fresh.ForgetMemory();
+  }
+  core_.Finish(vb, fx);
+  return true;
+}
+
+bool SnapshotWriter::PrepareToUpdate(Job& job) {
+  VBucket& vb = *core_.vbuckets[job.vbucket.get()];
+  bool merged = false;
+  {
+    MutexLock lock(vb.mutex);
+    const bool again = vb.in_snapshot() && vb.snapshot_start() == job.start;
+    if (!again && (vb.in_snapshot() || vb.high_seqno() != job.start)) {
+      Answer(job, Status(Code::kInvalidArgument, "a disk snapshot does not begin where the vbucket ends"));
+      return false;
+    }
+    if (vb.window()) {
+      Answer(job, Status(Code::kNotSupported, "no disk snapshot in the window of an online update"));
+      return false;
+    }
+    vb.SetMergeToEnd(true);
+    merged = vb.AllMerged();
+    if (merged) vb.SetSnapshot(job.start, job.end);
+  }
+  if (merged) return true;
+  flusher_.Hurry(flusher_.Ticket());
+  core_.unmerged_bytes.fetch_add(1, std::memory_order_relaxed);
+  merger_.Kick();
+  return false;
+}
+
+Status SnapshotWriter::WriteRecords(const std::vector<Job*>& jobs) {
+  MutexLock records(core_.meta_mutex);
+  storage::LogBatch batch;
+  size_t bytes = 0;
+  for (const Job* job : jobs) {
+    VBucket& vb = *core_.vbuckets[job->vbucket.get()];
+    {
+      MutexLock lock(vb.mutex);
+      batch.meta_puts.emplace_back(proto::VbucketMetaName(job->vbucket),
+                                   proto::EncodeVbucketMeta(job->vbucket, vb.MetaAt(vb.merged())));
+    }
+    bytes += batch.meta_puts.back().second.size();
+    if (bytes < storage::kLogBatchBytesSoft) continue;
+    CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteLog(batch, false));
+    batch = {};
+    bytes = 0;
+  }
+  return StoreGate::Access(core_.store)->WriteLog(batch, true);
+}
+
+Status SnapshotWriter::AdvanceJobs(std::vector<Job>& jobs) {
+  std::vector<Job*> begun;
+  for (Job& job : jobs) {
+    if (job.stage == Stage::kWait && Prepare(job)) job.stage = Stage::kIntent;
+    if (job.stage == Stage::kIntent) begun.push_back(&job);
+  }
+  if (!begun.empty()) {
+    CAIRN_CRASH_POINT("snapshot.before_intent");
+    CAIRN_RETURN_IF_ERROR(WriteRecords(begun));
+    CAIRN_CRASH_POINT("snapshot.after_intent");
+    for (Job* job : begun) {
+      job->stage = Stage::kDrop;
+      if (job->start == Seqno()) continue;
+      Answer(*job, Status::Ok());
+    }
+  }
+  std::vector<Job*> bare;
+  for (Job& job : jobs) {
+    if (job.stage == Stage::kDrop) {
+      if (job.drop) CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->DropVbucket(job.vbucket));
+      CAIRN_CRASH_POINT("snapshot.after_drop");
+      merger_.NoteEmptied(job.vbucket);
+      job.stage = Stage::kBare;
+      if (job.bare) {
+        VBucket& vb = *core_.vbuckets[job.vbucket.get()];
+        MutexLock lock(vb.mutex);
+        vb.SetSnapshot(Seqno(), Seqno());
+      } else {
+        EndHold(job.vbucket);
+        Answer(job, Status::Ok());
+      }
+    }
+    if (job.stage == Stage::kBare) bare.push_back(&job);
+  }
+  if (bare.empty()) return Status::Ok();
+  CAIRN_RETURN_IF_ERROR(WriteRecords(bare));
+  for (Job* job : bare) {
+    EndHold(job->vbucket);
+    Answer(*job, Status::Ok());
+  }
+  return Status::Ok();
+}
+
+void SnapshotWriter::EndHold(Vbid vbucket) {
+  VBucket& vb = *core_.vbuckets[vbucket.get()];
+  Effects fx;
+  {
+    MutexLock lock(vb.mutex);
+    vb.CancelHold(fx);
+  }
+  core_.Finish(vb, fx);
+}
+
+// --- writing ---
+
+bool SnapshotWriter::Gather() {
+  MutexLock lock(mutex_);
+  size_t count = 0;
+  for (const Piece& piece : gathered_) count += piece.changes.size();
+  while (!queue_.empty() && gathered_bytes_ < kWriteBytes && count < kWriteChanges) {
+    Piece& piece = queue_.front();
+    gathered_bytes_ += piece.bytes;
+    count += piece.changes.size();
+    gathered_.push_back(std::move(piece));
+    queue_.pop_front();
+  }
+  return !gathered_.empty();
+}
+
+Result<bool> SnapshotWriter::RunWrites() {
+  if (!Gather()) return false;
+  Status status;
+  merger_.BetweenPasses([&] { status = WriteGathered(); });
+  if (!status.ok()) return status;  // what was gathered is written again
+  if (core_.memory.above_low()) EjectWritten();
+  gathered_.clear();
+  queued_bytes_.fetch_sub(std::exchange(gathered_bytes_, 0), std::memory_order_relaxed);
+  return true;
+}
+
+Status SnapshotWriter::WriteGathered() {
+  std::vector<Vbid> ended;
+  std::vector<const storage::DataChange*> order;
+  for (const Piece& piece : gathered_) {
+    VBucket& vb = *core_.vbuckets[piece.vbucket.get()];
+    MutexLock lock(vb.mutex);
+    if (!vb.exists() || vb.content() != piece.content) continue;  // emptied since
+    if (piece.ends) ended.push_back(piece.vbucket);
+    for (const storage::DataChange& change : piece.changes) order.push_back(&change);
+  }
+  std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
+    return a->vbucket != b->vbucket ? a->vbucket < b->vbucket : a->key < b->key;
+  });
+  std::vector<storage::DataChange> sorted;
+  sorted.reserve(order.size());
+  for (size_t i = 0; i < order.size(); ++i) {
+    // Of a snapshot that was begun again the later one counts.
+    const bool again = i + 1 < order.size() && order[i]->vbucket == order[i + 1]->vbucket &&
+                       order[i]->key == order[i + 1]->key;
+    if (!again) sorted.push_back(*order[i]);
+  }
+  if (!sorted.empty()) {
+    const uint64_t generation = core_.store.generation();
+    CAIRN_CRASH_POINT("snapshot.before_data");
+    CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteData(sorted));
+    StoreGate::Access store(core_.store);
+    CAIRN_RETURN_IF_ERROR(store->FlushData());
+    if (core_.store.generation() != generation) return Status(Code::kTmpFail, "the store was reopened");
+  }
+  CAIRN_CRASH_POINT("snapshot.before_cut");
+  return ended.empty() ? Status::Ok() : RecordEnds(ended);
+}
+
+Status SnapshotWriter::RecordEnds(const std::vector<Vbid>& ended) {
+  std::vector<std::pair<VBucket*, Effects>> finished;
+  finished.reserve(ended.size());  // Effects must not be moved once they hold something
+  {
+    MutexLock records(core_.meta_mutex);
+    storage::LogBatch batch;
+    size_t bytes = 0;
+    for (const Vbid vbucket : ended) {
+      VBucket& vb = *core_.vbuckets[vbucket.get()];
+      {
+        MutexLock lock(vb.mutex);
+        if (!vb.exists() || !vb.snapshot_unrecorded()) continue;
+        batch.meta_puts.emplace_back(proto::VbucketMetaName(vbucket),
+                                     proto::EncodeVbucketMeta(vbucket, vb.MetaAtSnapshotEnd()));
+      }
+      bytes += batch.meta_puts.back().second.size();
+      if (bytes < storage::kLogBatchBytesSoft) continue;
+      CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteLog(batch, false));
+      batch = {};
+      bytes = 0;
+    }
+    CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteLog(batch, true));
+    CAIRN_CRASH_POINT("snapshot.after_cut");
+    for (const Vbid vbucket : ended) {
+      VBucket& vb = *core_.vbuckets[vbucket.get()];
+      finished.emplace_back(&vb, Effects());
+      MutexLock lock(vb.mutex);
+      if (vb.exists() && vb.snapshot_unrecorded()) vb.FinishSnapshot(finished.back().second);
+    }
+  }
+  for (auto& [vb, fx] : finished) core_.Finish(*vb, fx);
+  return Status::Ok();
+}
+
+// A node with less memory than data goes on receiving: what is on disk may be looked up there.
+void SnapshotWriter::EjectWritten() {
+  for (const Piece& piece : gathered_) {
+    VBucket& vb = *core_.vbuckets[piece.vbucket.get()];
+    for (size_t at = 0; at < piece.changes.size(); at += kItemsPerLock) {
+      Effects fx;
+      MutexLock lock(vb.mutex);
+      if (vb.content() != piece.content) break;
+      const size_t end = std::min(at + kItemsPerLock, piece.changes.size());
+      for (size_t i = at; i < end; ++i) vb.EjectReceived(piece.changes[i].key, piece.seqnos[i], fx);
+    }
+  }
+}
+
+}  // namespace cairn::engine
