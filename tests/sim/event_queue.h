@@ -37,6 +37,9 @@ class EventQueue {
   }
   void After(int64_t delay_ns, Event event) { At(now_ns_ + delay_ns, std::move(event)); }
 
+  /// Nothing happens until then: time moves on to just before the next event, or to `time_ns`.
+  void AdvanceTo(int64_t time_ns) { now_ns_ = std::max(now_ns_, std::min(time_ns, next_ns())); }
+
   /// Moves time on to the next event and runs it. False: there is none.
   bool RunNext() {
     if (heap_.empty()) return false;

@@ -26,6 +26,11 @@ bool Network::open(LinkId link) const {
   return it != links_.end() && !it->second.cut;
 }
 
+std::pair<NodeIndex, NodeIndex> Network::ends(LinkId link) const {
+  const Link& found = links_.at(link);
+  return {found.nodes[0], found.nodes[1]};
+}
+
 size_t Network::in_flight(LinkId link, Side from) const {
   const auto it = links_.find(link);
   return it == links_.end() ? 0 : Pipe(it->second, from).size();

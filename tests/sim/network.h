@@ -51,6 +51,8 @@ class Network {
   void Send(LinkId link, Side from, Deliver deliver);
   /// Messages of that side that have not arrived.
   size_t in_flight(LinkId link, Side from) const;
+  /// (consumer, producer) of an open link.
+  std::pair<NodeIndex, NodeIndex> ends(LinkId link) const;
   /// It carries what is sent from now on.
   bool open(LinkId link) const;
 
