@@ -22,6 +22,7 @@ namespace {
 constexpr int kBacklog = 128;
 constexpr int kAcceptsPerTurn = 64;
 constexpr int kPauseMs = 50;
+constexpr int kFreePortAttempts = 16;
 
 UniqueFd OpenSpare() { return UniqueFd(open("/dev/null", O_RDONLY | O_CLOEXEC)); }
 
@@ -102,23 +103,34 @@ uint64_t CookieOf(int fd) {
 Acceptor::Acceptor(const Options& options) : options_(options) {}
 
 Result<std::unique_ptr<Acceptor>> Acceptor::Bind(const Options& options) {
-  std::unique_ptr<Acceptor> acceptor(new Acceptor(options));
-  const bool by_default = options.addresses.empty();
-  const std::vector<std::string> addresses =
-      by_default ? std::vector<std::string>{"127.0.0.1", "::1"} : options.addresses;
-  acceptor->port_ = options.port;
-  for (const std::string& address : addresses) {
-    Result<UniqueFd> fd = ListenOn(address, acceptor->port_);
-    // A machine without IPv6 is served on what it has.
-    if (by_default && fd.code() == Code::kNotSupported && !acceptor->listeners_.empty()) continue;
-    if (!fd.ok()) return fd.status();
-    acceptor->listeners_.push_back(std::move(*fd));
-    acceptor->addresses_.push_back(NameOf(address, acceptor->port_));
+  Status status;
+  for (int attempt = 0; attempt < kFreePortAttempts; ++attempt) {
+    std::unique_ptr<Acceptor> acceptor(new Acceptor(options));
+    status = acceptor->BindAll();
+    if (status.ok()) return acceptor;
+    // A port that was free at the first address need not be at the next.
+    if (options.port != 0 || status.code() != Code::kExists) break;
   }
-  acceptor->stop_fd_ = UniqueFd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-  acceptor->spare_fd_ = OpenSpare();
-  if (!acceptor->stop_fd_.valid() || !acceptor->spare_fd_.valid()) return ErrnoStatus(errno, "eventfd");
-  return acceptor;
+  return status;
+}
+
+Status Acceptor::BindAll() {
+  const bool by_default = options_.addresses.empty();
+  const std::vector<std::string> addresses =
+      by_default ? std::vector<std::string>{"127.0.0.1", "::1"} : options_.addresses;
+  port_ = options_.port;
+  for (const std::string& address : addresses) {
+    Result<UniqueFd> fd = ListenOn(address, port_);
+    // A machine without IPv6 is served on what it has.
+    if (by_default && fd.code() == Code::kNotSupported && !listeners_.empty()) continue;
+    if (!fd.ok()) return fd.status();
+    listeners_.push_back(std::move(*fd));
+    addresses_.push_back(NameOf(address, port_));
+  }
+  stop_fd_ = UniqueFd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  spare_fd_ = OpenSpare();
+  if (!stop_fd_.valid() || !spare_fd_.valid()) return ErrnoStatus(errno, "eventfd");
+  return Status::Ok();
 }
 
 Acceptor::~Acceptor() { Stop(); }

@@ -62,6 +62,7 @@ class Acceptor {
   };
 
   explicit Acceptor(const Options& options);
+  Status BindAll();
   void Run();
   void AcceptSome(int listener);
   bool AcceptOne(int listener);
