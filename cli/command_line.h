@@ -17,7 +17,7 @@
 
 namespace cairn::cli {
 
-inline constexpr const char* kToolVersion = "0.1.0";
+inline constexpr const char* kToolVersion = "0.2.0";
 
 struct Options {
   Command command{};

@@ -16,7 +16,7 @@
 namespace cairn::server {
 
 /// Our own version. The `version` command answers kProtocolVersion instead, see there.
-inline constexpr const char* kCairnVersion = "0.1.0";
+inline constexpr const char* kCairnVersion = "0.2.0";
 /// What `version` and STAT version report: clients parse it as memcached's and switch features by it.
 inline constexpr const char* kProtocolVersion = "1.6.18";
 
