@@ -52,6 +52,7 @@ void Consumer::Connected(int64_t now_ns) {
   rep.gathering = {};
   rep.closes.clear();
   rep.fences.clear();
+  rep.last_words.clear();
   for (const std::unique_ptr<Follow>& follow : rep.follows) {
     if (follow) rep.Forget(*follow);
     if (follow && !follow->ours && !follow->pending) rep.AskAt(*follow, now_ns);
@@ -176,7 +177,24 @@ std::optional<ConsumerMessage> Consumer::Rep::Poll(int64_t now) {
   return message;
 }
 
+Progress Consumer::Rep::ProgressOf(const Follow& follow) const {
+  Progress progress;
+  progress.vbucket = follow.vbucket;
+  progress.history_uuid = follow.history_uuid;
+  progress.applied = follow.applied;
+  progress.persisted = follow.persisted;
+  progress.verified = follow.verified;
+  progress.verified_checkpoint = follow.verified_checkpoint;
+  progress.digest_mismatch = follow.digest_mismatch;
+  progress.pending_ready = follow.told_pending && follow.persisted == follow.applied;
+  return progress;
+}
+
 void Consumer::Rep::AddProgress(ConsumerMessage& message, int64_t now) {
+  while (!last_words.empty() && message.progress.size() < kEntriesMax) {
+    message.progress.push_back(last_words.back());
+    last_words.pop_back();
+  }
   if (dirty.empty() || (!progress_due && now - progress_ns < kProgressNs)) return;
   progress_ns = now;
   while (!dirty.empty() && message.progress.size() < kEntriesMax) {
@@ -184,16 +202,7 @@ void Consumer::Rep::AddProgress(ConsumerMessage& message, int64_t now) {
     dirty.pop_back();
     follow.on_dirty = false;
     if (!follow.listens()) continue;
-    Progress progress;
-    progress.vbucket = follow.vbucket;
-    progress.history_uuid = follow.history_uuid;
-    progress.applied = follow.applied;
-    progress.persisted = follow.persisted;
-    progress.verified = follow.verified;
-    progress.verified_checkpoint = follow.verified_checkpoint;
-    progress.digest_mismatch = follow.digest_mismatch;
-    progress.pending_ready = follow.told_pending && follow.persisted == follow.applied;
-    message.progress.push_back(progress);
+    message.progress.push_back(ProgressOf(follow));
   }
   if (dirty.empty()) progress_due = false;
 }

@@ -310,8 +310,9 @@ bool Consumer::Rep::EndCheckpoint(Follow& follow, const Event& event, int64_t no
     follow.digest_mismatch = false;
     MarkDirty(follow);
   } else if (*verdict == engine::DigestVerdict::kDifferent) {
-    // The alarm has been raised by the engine. The source hears of it with the first progress of the copy.
+    // The alarm has been raised by the engine. The source hears of it before the stream is closed.
     follow.digest_mismatch = true;
+    last_words.push_back(ProgressOf(follow));
     last_error = "vbucket " + std::to_string(follow.vbucket.get()) + ": differs from its source at seqno " +
                  std::to_string(event.end.last.get()) + ", copied anew";
     RollBack(follow, Seqno(0));

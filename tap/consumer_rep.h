@@ -100,6 +100,7 @@ struct Consumer::Rep {
   void FailFor(Vbid vbucket, std::string_view what);
   void OnMessage(ProducerMessage message, int64_t now);
   std::optional<ConsumerMessage> Poll(int64_t now);
+  Progress ProgressOf(const Follow& follow) const;
   void AddProgress(ConsumerMessage& message, int64_t now);
   void AddCredits(ConsumerMessage& message);
 
@@ -169,6 +170,7 @@ struct Consumer::Rep {
   std::vector<Vbid> unpersisted;                 // with more applied than persisted
   std::vector<Vbid> closes;                      // to be sent
   std::vector<FenceNotice> fences;               // to be sent
+  std::vector<Progress> last_words;              // to be sent before their streams are closed
 
   std::deque<ProducerMessage> queue;
   std::optional<proto::TapChunkReader> reader;  // of the first message's chunk

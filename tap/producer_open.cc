@@ -74,7 +74,6 @@ void Producer::Rep::Accept(const OpenStream& request, const VbucketPosition& pos
   stream->sent = stream->needs_data ? request.snapshot_start : request.seqno;
   if (!stream->needs_data && stream->sent != Seqno(0)) stream->checkpoint = request.checkpoint;
   stream->dump_end = position.high;
-  if (!position.warm) stream->cold_through = position.high;
   stream->info.applied = stream->sent;
   if (request.takeover) stream->giving = Giving::kFollowing;
   Stream& opened = *(streams[request.vbucket.get()] = std::move(stream));

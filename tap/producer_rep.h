@@ -51,7 +51,6 @@ struct Stream {
   bool needs_data = false;    // it is in the middle of a disk snapshot, which only another one ends
   bool in_data = false;       // parts of a disk snapshot have been sent, not yet the last
   Seqno dump_end;             // a dump's
-  Seqno cold_through;         // digests of checkpoints up to here may lack what was not in memory yet
   bool answered = false;      // the consumer knows that it is open
   bool on_ready = false;      // is in Rep::ready
   bool noticed = false;       // something new came while `part` was being written

@@ -208,7 +208,6 @@ bool Producer::Rep::StillStreams(Stream& stream) {
     EndStream(stream, EndReason::kStateChanged, gone ? "dead" : "a disk snapshot is being received");
     return false;
   }
-  if (!position->warm) stream.cold_through = position->high;
   return true;
 }
 
@@ -270,7 +269,6 @@ void Producer::Rep::BeginPart(Stream& stream, proto::TapSnapshotKind kind, Check
   if (const Result<VbucketPosition> position = replication.Position(stream.vbucket()); position.ok()) {
     // What this node's own source may take back is not to be merged further down the chain either.
     head.source_persisted = std::min(position->persisted, position->source_persisted);
-    if (!position->warm) stream.cold_through = position->high;
   }
   if (kind == proto::TapSnapshotKind::kData) {
     stream.in_data = true;
@@ -337,7 +335,7 @@ void Producer::Rep::EndCheckpoint(Stream& stream, const checkpoint::Batch& batch
     writer.AddCheckpointEnd(stream.vbucket(), stream.checkpoint, stream.sent, std::nullopt);
   }
   std::optional<uint64_t> digest;
-  if (digests && closed.last > stream.cold_through) digest = closed.end_digest;
+  if (digests && closed.digest_known) digest = closed.end_digest;
   writer.AddCheckpointEnd(stream.vbucket(), closed.id, stream.sent, digest);
   stream.checkpoint = CheckpointId(0);
 }

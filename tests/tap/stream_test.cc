@@ -1,0 +1,283 @@
+// Producer and consumer end to end, between engines without threads: what is copied, from where, and that it
+// is all of it.
+
+#include <gmock/gmock.h>
+
+#include <set>
+
+#include "base/fault.h"
+#include "base/random.h"
+#include "tests/tap/pipe.h"
+
+namespace cairn::tap {
+namespace {
+
+using ::testing::HasSubstr;
+
+class TapStreamTest : public TapTest {
+ protected:
+  uint64_t Backfilled(Pipe& pipe) { return pipe.producer->info(pipe.now()).backfilled_operations; }
+  uint64_t Operations(Pipe& pipe) { return pipe.producer->info(pipe.now()).operations; }
+};
+
+TEST_F(TapStreamTest, AnEmptyNodeIsFilledAndFollows) {
+  Open();
+  Write(a, 300, "key-", "old");
+  Pipe pipe(&a, &b, &clock_);
+  pipe.Connect();
+  ASSERT_TRUE(pipe.CatchUp()) << pipe.consumer->info(0).last_error;
+  ExpectEqual(a, b);
+  Write(a, 300, "key-", "new");
+  for (int i = 0; i < 100; ++i) ASSERT_EQ(a.E().Delete("key-" + std::to_string(i)), Code::kOk);
+  ASSERT_TRUE(pipe.CatchUp());
+  ExpectEqual(a, b);
+  EXPECT_EQ(b.GetReplica("key-7"), std::nullopt);
+  EXPECT_EQ(b.GetReplica("key-150"), a.E().Get("key-150"));
+}
+
+TEST_F(TapStreamTest, CheckpointEndsAreVerified) {
+  Open();
+  Pipe pipe(&a, &b, &clock_);
+  pipe.Connect();
+  ASSERT_TRUE(pipe.CatchUp());
+  Write(a, 400, "key-", "v");
+  ASSERT_TRUE(pipe.CatchUp());
+  ASSERT_TRUE(pipe.RunUntil([&] {
+    const ConnectionInfo info = pipe.producer->info(pipe.now());
+    for (const StreamInfo& stream : info.streams) {
+      if (stream.verified_checkpoint == CheckpointId(0) || stream.digest_mismatch) return false;
+      if (stream.applied != stream.high || stream.persisted != stream.high) return false;
+      if (stream.lag_operations != 0 || stream.lag_ns != 0) return false;
+    }
+    return info.streams.size() == 4;
+  }));
+}
+
+TEST_F(TapStreamTest, WhatMemoryHasReleasedComesFromTheDisk) {
+  Open();
+  Write(a, 500, "key-", "v");
+  for (int i = 0; i < 500; i += 3) ASSERT_EQ(a.E().Delete("key-" + std::to_string(i)), Code::kOk);
+  Settle(a);
+  Pipe pipe(&a, &b, &clock_);
+  pipe.Connect();
+  ASSERT_TRUE(pipe.CatchUp()) << pipe.consumer->info(0).last_error;
+  EXPECT_GT(Backfilled(pipe), 300u);
+  ExpectEqual(a, b);
+}
+
+TEST_F(TapStreamTest, ARestartedReplicaGoesOnWhereItsLogEnds) {
+  Open();
+  Pipe pipe(&a, &b, &clock_);
+  pipe.Connect();
+  Write(a, 200, "key-", "v");
+  ASSERT_TRUE(pipe.CatchUp());
+  Settle(b);
+  Settle(a);
+  Write(a, 60, "more-", "v");
+  pipe.LetGo();
+  b.CrashAndReopen();
+  b.E().Settle();
+  pipe.RestartConsumer();
+  pipe.Connect();
+  ASSERT_TRUE(pipe.CatchUp()) << pipe.consumer->info(0).last_error;
+  ExpectEqual(a, b);
+  EXPECT_LT(Operations(pipe), 150u);
+}
+
+TEST_F(TapStreamTest, ADroppedCursorGoesBackToTheDisk) {
+  engine::EngineOptions options = Small();
+  options.memory_quota = 64u << 20;
+  options.checkpoint_memory_percent = 5;
+  Open(options);
+  Pipe pipe(&a, &b, &clock_);
+  pipe.Connect();
+  ASSERT_TRUE(pipe.CatchUp());
+  // Nothing is sent for a while: the cursors pin memory until it is more than checkpoints may hold.
+  const std::string value(20'000, 'v');
+  for (int i = 0; i < 500; ++i) {
+    ASSERT_EQ(a.E().Set("key-" + std::to_string(i), value), Code::kOk);
+    a.Background(2);
+  }
+  for (int i = 0; i < 20; ++i) {
+    clock_.Advance(200'000'000);
+    a.Background(20);
+  }
+  Settle(a);
+  EXPECT_EQ(Backfilled(pipe), 0u);
+  ASSERT_TRUE(pipe.CatchUp()) << pipe.consumer->info(0).last_error;
+  ExpectEqual(a, b);
+  EXPECT_GT(Backfilled(pipe), 100u);
+}
+
+TEST_F(TapStreamTest, ARestartedSourceHasANewBranchAndTheReplicaRollsBack) {
+  Open();
+  Pipe pipe(&a, &b, &clock_);
+  pipe.Connect();
+  Write(a, 100, "key-", "kept");
+  ASSERT_TRUE(pipe.CatchUp());
+  Settle(a);
+  Settle(b);
+  // The replica gets what the source will forget, and has it on its own disk.
+  ASSERT_TRUE(a.E()->StopPersistence().ok());
+  Write(a, 40, "key-", "lost");
+  ASSERT_TRUE(pipe.RunUntil([&] { return pipe.InSync(); }));
+  Settle(b);
+  const Seqno ahead = b.At(Vbid(1)).high;
+  pipe.Cut();
+  a.CrashAndReopen();
+  a.E().Settle();
+  ASSERT_LT(a.At(Vbid(1)).failover_log.front().seqno, ahead);
+  Write(a, 3, "other-", "after");
+  pipe.Connect();
+  ASSERT_TRUE(pipe.CatchUp()) << pipe.consumer->info(0).last_error;
+  ExpectEqual(a, b);
+  EXPECT_EQ(b.GetReplica("key-5")->value, "kept5");
+  EXPECT_EQ(a.At(Vbid(1)).failover_log, b.At(Vbid(1)).failover_log);
+}
+
+TEST_F(TapStreamTest, AChainOfThree) {
+  Open();
+  Pipe first(&a, &b, &clock_);
+  Pipe second(&b, &c, &clock_);
+  first.Connect();
+  second.Connect();
+  for (int round = 0; round < 4; ++round) {
+    Write(a, 120, "key-", "round" + std::to_string(round));
+    ASSERT_TRUE(first.RunUntil([&] {
+      second.Turn();
+      c.E()->RunBackground();
+      return first.InSync() && second.InSync();
+    })) << second.consumer->info(0).last_error;
+  }
+  ExpectEqual(a, c);
+}
+
+TEST_F(TapStreamTest, OnlineUpdatesAreFollowed) {
+  Open();
+  Pipe pipe(&a, &b, &clock_);
+  pipe.Connect();
+  Write(a, 100, "key-", "old");
+  ASSERT_TRUE(pipe.CatchUp());
+  Update(a, Step::kStart);
+  Write(a, 60, "key-", "new");
+  ASSERT_TRUE(pipe.CatchUp());
+  EXPECT_FALSE(b.At(Vbid(0)).window.is_none());
+  ExpectEqual(a, b);
+  Update(a, Step::kRevert);
+  ASSERT_TRUE(pipe.CatchUp());
+  EXPECT_TRUE(b.At(Vbid(0)).window.is_none());
+  ExpectEqual(a, b);
+  EXPECT_EQ(b.GetReplica("key-3")->value, "old3");
+}
+
+TEST_F(TapStreamTest, WithoutCreditsTheSourceWaitsAndTellsAfterATime) {
+  Open();
+  Consumer::Options options;
+  options.idle_timeout_ms = 5'000;
+  Pipe pipe(&a, &b, &clock_, options);
+  pipe.Connect();
+  ASSERT_TRUE(pipe.CatchUp());
+  // More than the window, and nothing is granted again: what the consumer says is noop answers only.
+  const std::string large(1 << 20, 'x');
+  for (int i = 0; i < 40; ++i) ASSERT_EQ(a.E().Set("large" + std::to_string(i), large), Code::kOk);
+  uint64_t sent = 0;
+  bool ended = false;
+  for (int i = 0; i < 200 && !ended; ++i) {
+    for (const auto& message : std::exchange(pipe.to_consumer, {})) {
+      sent += message.chunk.size();
+      EXPECT_TRUE(!message.goodbye || *message.goodbye == EndReason::kTooSlow);
+      ended = ended || message.goodbye.has_value();
+    }
+    ConsumerMessage answer;
+    answer.noop_answer = true;
+    pipe.producer->OnMessage(answer, pipe.now());
+    pipe.Collect();
+    clock_.Advance(100'000'000);
+  }
+  EXPECT_TRUE(ended);
+  // The window, and at most a chunk more.
+  EXPECT_LE(sent, (32u << 20) + (2u << 20));
+  EXPECT_GT(sent, 30u << 20);
+}
+
+TEST_F(TapStreamTest, ASilentPeerIsLeftByBoth) {
+  Open();
+  Pipe pipe(&a, &b, &clock_);
+  pipe.Connect();
+  ASSERT_TRUE(pipe.CatchUp());
+  // Noops keep it alive.
+  for (int i = 0; i < 100; ++i) {
+    pipe.RunUntil([] { return false; }, 500'000'000);
+    ASSERT_FALSE(pipe.producer->ended());
+    ASSERT_FALSE(pipe.consumer->wants_disconnect());
+  }
+  pipe.Collect();
+  pipe.to_consumer.clear();
+  pipe.to_producer.clear();
+  clock_.Advance(30'500'000'000);
+  const auto last = pipe.producer->Poll(pipe.now());
+  ASSERT_TRUE(last && last->goodbye);
+  EXPECT_EQ(*last->goodbye, EndReason::kIdle);
+  EXPECT_TRUE(pipe.producer->ended());
+  EXPECT_EQ(pipe.producer->Poll(pipe.now()), std::nullopt);
+  EXPECT_EQ(pipe.consumer->Poll(pipe.now()), std::nullopt);
+  EXPECT_TRUE(pipe.consumer->wants_disconnect());
+  EXPECT_EQ(pipe.consumer->end_reason(), EndReason::kIdle);
+}
+
+/// Cut after each message in turn: the replica is at an exact point each time, and ends up equal.
+TEST_F(TapStreamTest, CutAfterEveryMessage) {
+  Open();
+  Pipe pipe(&a, &b, &clock_);
+  pipe.producer_options.chunk_bytes = 200;  // snapshots of several chunks
+  Random random(3);
+  std::map<uint16_t, std::set<uint64_t>> exact;
+  Write(a, 100, "key-", "first");
+  Settle(a);
+  for (int cut = 1; cut <= 120; ++cut) {
+    Write(a, 5 + static_cast<int>(random.Uniform(30)), "key-", "cut" + std::to_string(cut) + "-");
+    for (uint16_t v = 0; v < 4; ++v) exact[v].insert(a.At(Vbid(v)).high.get());
+    pipe.Connect();
+    const uint64_t limit = pipe.delivered + static_cast<uint64_t>(cut % 40);
+    pipe.RunUntil([&] { return pipe.delivered >= limit; }, 1'000'000'000);
+    pipe.Cut();
+    while (pipe.consumer->Step(pipe.now())) {
+    }
+    if (random.OneIn(4)) {
+      pipe.LetGo();
+      b.CrashAndReopen();
+      b.E().Settle();
+      pipe.RestartConsumer();
+    }
+  }
+  pipe.Connect();
+  ASSERT_TRUE(pipe.CatchUp()) << pipe.consumer->info(0).last_error;
+  ExpectEqual(a, b);
+  for (const StreamInfo& stream : pipe.consumer->info(0).streams) EXPECT_FALSE(stream.digest_mismatch);
+}
+
+TEST_F(TapStreamTest, ADifferenceIsFoundAndTheVbucketCopiedAnew) {
+  Open();
+  Pipe pipe(&a, &b, &clock_);
+  pipe.Connect();
+  ASSERT_TRUE(pipe.CatchUp());
+  {
+    const ScopedFault fault("replica.flip_byte", FaultSpec::Nth(1));
+    Write(a, 10, "key-", "v");
+    ASSERT_TRUE(pipe.CatchUp());
+  }
+  EXPECT_NE(a.E()->Digest(), b.E()->Digest());
+  bool told = false;
+  pipe.on_consumer_message = [&](const ConsumerMessage& message) {
+    for (const Progress& progress : message.progress) told = told || progress.digest_mismatch;
+  };
+  // The end of the checkpoint tells.
+  Write(a, 200, "more-", "v");
+  ASSERT_TRUE(pipe.RunUntil([&] { return pipe.InSync() && a.E()->Digest() == b.E()->Digest(); }))
+      << pipe.consumer->info(0).last_error;
+  ExpectEqual(a, b);
+  EXPECT_TRUE(told);
+}
+
+}  // namespace
+}  // namespace cairn::tap
