@@ -285,7 +285,12 @@ void VBucket::FinishPromotion(const Promotion& promotion, int64_t wall_ns, const
   AddBranch(promotion.history_uuid, high);
   CancelStreams(fx);
   passed_ = Seqno();
+  const bool followed = state_ == VbucketState::kReplica;
   SetState(VbucketState::kActive, wall_ns, now, fx);
+  // Who was dead at START joins the update with what it has. A replica's content is its source's at another
+  // moment than START: it has the window that it came with, or none.
+  const bool joins = !followed && phase_ != nullptr && phase_->kind == UpdatePhase::kUpdating && !window_;
+  if (joins) BeginWindow(*phase_, now, fx);
 }
 
 // --- streams ---

@@ -76,6 +76,8 @@ class TestEngine {
   TestEngine(storage::KvStore* store, ManualClock* clock, EngineOptions options)
       : store_(store), clock_(clock), options_(std::move(options)) {}
 
+  /// Two engines of one test must not draw the same numbers.
+  void SeedFrom(uint64_t seed) { seed_ = seed; }
   Status TryOpen() {
     EngineDeps deps;
     deps.clock = clock_;
