@@ -133,7 +133,17 @@ void Consumer::Rep::RollBack(Follow& follow, Seqno to) {
   follow.held.clear();
   follow.in_data = false;
   ++follow.rollbacks;
-  Wait(follow, Follow::Phase::kRollingBack, replication.Rollback(follow.vbucket, to));
+  follow.rollback_to = to;
+  const Result<VbucketPosition> position = replication.Position(follow.vbucket);
+  if (!position.ok() || position->state == VbucketState::kReplica) {
+    return Wait(follow, Follow::Phase::kRollingBack, replication.Rollback(follow.vbucket, to));
+  }
+  if (position->state == VbucketState::kActive && follow.was_followed) {
+    follow.ours = true;
+    return EndFollow(follow, EndReason::kClosed, "active here");
+  }
+  // A former active: it steps down first, so that nobody writes to what is taken back.
+  Wait(follow, Follow::Phase::kDemoting, replication.Demote({follow.vbucket}, VbucketState::kReplica));
 }
 
 void Consumer::Rep::Refused(Follow& follow, EndReason reason, std::string_view text, int64_t now) {
@@ -141,8 +151,15 @@ void Consumer::Rep::Refused(Follow& follow, EndReason reason, std::string_view t
   if (IsFinal(reason) || follow.ours) return EndFollow(follow, reason, text);
   CloseStream(follow);
   follow.held.clear();
-  follow.last_end = reason;
+  NoteEnd(follow, reason, text);
   AskLater(follow, now);
+}
+
+void Consumer::Rep::NoteEnd(Follow& follow, EndReason reason, std::string_view text) {
+  follow.last_end = reason;
+  if (reason == EndReason::kOk || reason == EndReason::kClosed) return;
+  last_error = "vbucket " + std::to_string(follow.vbucket.get()) + ": " + std::string(EndReasonName(reason)) +
+               (text.empty() ? "" : ": ") + std::string(text);
 }
 
 void Consumer::Rep::TellFence(const Follow& follow) { fences.push_back({follow.vbucket, follow.epoch}); }
@@ -151,11 +168,7 @@ void Consumer::Rep::EndFollow(Follow& follow, EndReason reason, std::string_view
   CloseStream(follow);
   asks.erase({follow.ask_ns, follow.vbucket});
   follow.held.clear();
-  follow.last_end = reason;
-  if (!text.empty() && reason != EndReason::kClosed) {
-    last_error = "vbucket " + std::to_string(follow.vbucket.get()) + ": " +
-                 std::string(EndReasonName(reason)) + ": " + std::string(text);
-  }
+  NoteEnd(follow, reason, text);
   // What the engine is doing for it is waited for, so that nothing of it happens after we are gone.
   follow.phase = Follow::Phase::kEnded;
 }
@@ -211,6 +224,10 @@ void Consumer::Rep::PendingDone(Follow& follow, int64_t now) {
     follow.phase = Follow::Phase::kFollowing;
     follow.in_data = true;
     return;
+  }
+  if (phase == Follow::Phase::kDemoting) {
+    return Wait(follow, Follow::Phase::kRollingBack,
+                replication.Rollback(follow.vbucket, follow.rollback_to));
   }
   // Rolled back. A source that asks for it again and again is asked less often.
   if (follow.rollbacks <= 1) {

@@ -50,6 +50,7 @@ struct Follow {
   enum class Phase : uint8_t {
     kIdle,         // will be asked for
     kAsking,       // an answer is on its way
+    kDemoting,     // `pending`: before it is rolled back
     kRollingBack,  // `pending`
     kAdopting,     // `pending`
     kFollowing,
@@ -67,6 +68,7 @@ struct Follow {
   uint32_t asked = 0;  // openings without an answer
   int64_t ask_ns = 0, delay_ns = 0;
   uint32_t rollbacks = 0;  // without progress in between
+  Seqno rollback_to;
   engine::PendingRef pending;
   std::optional<engine::AdoptRequest> adopting;
   bool adopting_alone = false;
@@ -114,6 +116,7 @@ struct Consumer::Rep {
   void RollBack(Follow& follow, Seqno to);
   void EndFollow(Follow& follow, EndReason reason, std::string_view text);
   void Refused(Follow& follow, EndReason reason, std::string_view text, int64_t now);
+  void NoteEnd(Follow& follow, EndReason reason, std::string_view text);
   void CloseStream(Follow& follow);
   void Wait(Follow& follow, Follow::Phase phase, engine::PendingRef pending);
   void PollPending(int64_t now);

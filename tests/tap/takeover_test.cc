@@ -1,0 +1,234 @@
+// A vbucket changes hands while clients write: nothing that was answered is lost, and at no moment are there
+// two actives.
+
+#include <gmock/gmock.h>
+
+#include "base/fault.h"
+#include "base/random.h"
+#include "tests/tap/pipe.h"
+
+namespace cairn::tap {
+namespace {
+
+using engine::VbucketState;
+
+class TapTakeoverTest : public TapTest {
+ protected:
+  static Consumer::Options Taking() {
+    Consumer::Options options;
+    options.name = "receiver";
+    options.takeover = true;
+    return options;
+  }
+  static VbucketState StateOf(Node& node, Vbid vbucket) {
+    const auto position = node.R().Position(vbucket);
+    return position.ok() ? position->state : VbucketState::kDead;
+  }
+  int Actives(Vbid vbucket) {
+    return (StateOf(a, vbucket) == VbucketState::kActive ? 1 : 0) +
+           (StateOf(b, vbucket) == VbucketState::kActive ? 1 : 0);
+  }
+  void ExpectOneActiveAtMost() {
+    for (uint16_t v = 0; v < 4; ++v) ASSERT_LE(Actives(Vbid(v)), 1) << v;
+  }
+  /// b's vbuckets follow, as replicas do before anybody takes them over.
+  void Follow() {
+    Pipe pipe(&a, &b, &clock_);
+    pipe.Connect();
+    ASSERT_TRUE(pipe.CatchUp());
+    Settle(b);
+  }
+  /// One write by a client that does not wait when its vbucket is not active. True: it was answered.
+  bool TryWrite(Node& node, const std::string& key, const std::string& value) {
+    engine::StoreRequest request;
+    request.value = value;
+    const auto flag = std::make_shared<engine::WakeFlag>();
+    return node.E()->Store(node.E()->MakeKey(key), request, flag).code == Code::kOk;
+  }
+};
+
+TEST_F(TapTakeoverTest, UnderWritesNothingAnsweredIsLost) {
+  Open();
+  Write(a, 200, "key-", "before");
+  Follow();
+  Pipe pipe(&a, &b, &clock_, Taking());
+  pipe.Connect();
+  std::map<std::string, std::string> answered;
+  Random random(5);
+  int writes = 0;
+  const auto write = [&] {
+    ExpectOneActiveAtMost();
+    for (int i = 0; i < 5; ++i) {
+      const std::string key = "key-" + std::to_string(random.Uniform(300));
+      const std::string value = "during" + std::to_string(++writes);
+      if (TryWrite(a, key, value) || TryWrite(b, key, value)) answered[key] = value;
+    }
+    return pipe.consumer->takeover_done();
+  };
+  ASSERT_TRUE(pipe.RunUntil(write)) << pipe.consumer->info(0).last_error;
+  for (uint16_t v = 0; v < 4; ++v) {
+    EXPECT_EQ(StateOf(a, Vbid(v)), VbucketState::kDead);
+    EXPECT_EQ(StateOf(b, Vbid(v)), VbucketState::kActive);
+    EXPECT_GT(b.At(Vbid(v)).epoch, 0u);
+    EXPECT_GE(b.At(Vbid(v)).epoch, a.At(Vbid(v)).epoch);
+  }
+  EXPECT_GT(answered.size(), 10u);
+  for (const auto& [key, value] : answered) EXPECT_EQ(b.E().Get(key)->value, value) << key;
+  EXPECT_TRUE(pipe.consumer->wants_disconnect());
+}
+
+TEST_F(TapTakeoverTest, CutAnywhereItIsResumedOrCompleted) {
+  // As many messages as a takeover has, and some.
+  int completed_at_once = 0;
+  for (int cut = 1; cut <= 24; ++cut) {
+    SCOPED_TRACE(cut);
+    ManualClock clock;
+    Node giver{static_cast<uint64_t>(100 + cut), &clock};
+    Node receiver{static_cast<uint64_t>(200 + cut), &clock};
+    engine::EngineOptions options = Small();
+    options.vbuckets = 1;
+    giver.Open(options);
+    receiver.Open(options);
+    Write(giver, 30, "key-", "v");
+    Pipe pipe(&giver, &receiver, &clock, Taking());
+    const auto actives = [&] {
+      return (StateOf(giver, Vbid(0)) == VbucketState::kActive ? 1 : 0) +
+             (StateOf(receiver, Vbid(0)) == VbucketState::kActive && receiver.At(Vbid(0)).epoch > 0 ? 1 : 0);
+    };
+    pipe.Connect();
+    pipe.RunUntil(
+        [&] { return pipe.delivered >= static_cast<uint64_t>(cut) || pipe.consumer->takeover_done(); });
+    completed_at_once += pipe.consumer->takeover_done() ? 1 : 0;
+    pipe.Cut();
+    for (int i = 0; i < 50; ++i) {
+      giver.E()->RunBackground();
+      receiver.E()->RunBackground();
+    }
+    EXPECT_LE(actives(), 1);
+    // Whoever is active takes writes again; between the last two steps nobody is.
+    const bool giver_is_dead = StateOf(giver, Vbid(0)) == VbucketState::kDead;
+    EXPECT_EQ(TryWrite(giver, "key-1", "after the cut"), !giver_is_dead);
+    if (pipe.consumer->takeover_done()) continue;
+    pipe.Connect();
+    ASSERT_TRUE(pipe.RunUntil([&] {
+      EXPECT_LE(actives(), 1);
+      return pipe.consumer->takeover_done();
+    })) << pipe.consumer->info(0).last_error;
+    EXPECT_EQ(receiver.E().Get("key-1")->value, giver_is_dead ? "v1" : "after the cut");
+  }
+  EXPECT_GT(completed_at_once, 0);
+  EXPECT_LT(completed_at_once, 24);
+}
+
+TEST_F(TapTakeoverTest, TheLastStepIsRepeatedForTheReceiverOnly) {
+  Open();
+  Write(a, 50, "key-", "v");
+  Follow();
+  Pipe third(&a, &c, &clock_);
+  third.Connect();
+  ASSERT_TRUE(third.CatchUp());
+  Settle(c);
+  third.LetGo();
+  Pipe pipe(&a, &b, &clock_, Taking());
+  pipe.Connect();
+  // Cut when the giver is dead, and the receiver has not heard of it.
+  ASSERT_TRUE(pipe.RunUntil([&] { return StateOf(a, Vbid(2)) == VbucketState::kDead; }));
+  pipe.Cut();
+  ASSERT_NE(StateOf(b, Vbid(2)), VbucketState::kActive);
+  const auto ledger = pipe.producer_options.handovers;
+  {
+    Consumer::Options other = Taking();
+    other.name = "somebody-else";
+    other.vbuckets = {Vbid(2)};
+    Pipe wrong(&a, &c, &clock_, other);
+    wrong.producer_options.handovers = ledger;
+    wrong.Connect();
+    EXPECT_FALSE(wrong.RunUntil([&] { return wrong.consumer->takeover_done(); }, 2'000'000'000));
+    EXPECT_NE(StateOf(c, Vbid(2)), VbucketState::kActive);
+  }
+  pipe.Connect();
+  ASSERT_TRUE(pipe.RunUntil([&] { return pipe.consumer->takeover_done(); }))
+      << pipe.consumer->info(0).last_error;
+  EXPECT_EQ(StateOf(b, Vbid(2)), VbucketState::kActive);
+}
+
+TEST_F(TapTakeoverTest, AReceiverThatIsNeverReadyIsNotWaitedForLongerThanTheTimeOut) {
+  Open();
+  Write(a, 50, "key-", "v");
+  Follow();
+  Pipe pipe(&a, &b, &clock_, Taking());
+  pipe.Connect();
+  ASSERT_TRUE(pipe.RunUntil([&] { return StateOf(a, Vbid(0)) == VbucketState::kPending; }));
+  EXPECT_FALSE(TryWrite(a, "key-0", "x") && TryWrite(a, "key-1", "x") && TryWrite(a, "key-2", "x") &&
+               TryWrite(a, "key-3", "x") && TryWrite(a, "key-4", "x") && TryWrite(a, "key-5", "x"));
+  // Its messages do not arrive, but for what keeps the connection alive.
+  std::string reason;
+  for (int i = 0; i < 120 && reason.empty(); ++i) {
+    clock_.Advance(100'000'000);
+    pipe.to_producer.clear();
+    ConsumerMessage alive;
+    alive.noop_answer = true;
+    pipe.producer->OnMessage(alive, pipe.now());
+    pipe.Collect();
+    if (StateOf(a, Vbid(0)) == VbucketState::kActive) reason = "resumed after " + std::to_string(i);
+  }
+  EXPECT_EQ(reason, "resumed after 99");
+  EXPECT_TRUE(TryWrite(a, "key-0", "x"));
+}
+
+TEST_F(TapTakeoverTest, NotInTheWindowOfAnOnlineUpdate) {
+  Open();
+  Write(a, 50, "key-", "v");
+  Follow();
+  Update(a, Step::kStart);
+  Pipe pipe(&a, &b, &clock_, Taking());
+  pipe.Connect();
+  EXPECT_FALSE(pipe.RunUntil([&] { return pipe.consumer->takeover_done(); }, 3'000'000'000));
+  for (uint16_t v = 0; v < 4; ++v) EXPECT_EQ(StateOf(a, Vbid(v)), VbucketState::kActive);
+  Update(a, Step::kComplete);
+  ASSERT_TRUE(pipe.RunUntil([&] { return pipe.consumer->takeover_done(); }, 60'000'000'000))
+      << pipe.consumer->info(0).last_error;
+}
+
+TEST_F(TapTakeoverTest, AReplicaIsNotGivenAway) {
+  Open();
+  Write(a, 20, "key-", "v");
+  Follow();
+  Pipe pipe(&b, &c, &clock_, Taking());
+  pipe.Connect();
+  EXPECT_FALSE(pipe.RunUntil([&] { return pipe.consumer->takeover_done(); }, 1'000'000'000));
+  EXPECT_TRUE(pipe.consumer->wants_disconnect());
+  EXPECT_EQ(pipe.consumer->info(0).streams[0].last_end, EndReason::kNotMyVbucket);
+}
+
+/// A promoted node's higher epoch ends the former active, and what only that had is rolled back.
+TEST_F(TapTakeoverTest, AFormerActiveIsFencedAndFollows) {
+  Open();
+  Write(a, 50, "key-", "v");
+  Follow();
+  const auto promoted = b.R().Promote({Vbid(0), Vbid(1), Vbid(2), Vbid(3)}, {});
+  ASSERT_TRUE(promoted->ready() && promoted->status().ok());
+  Write(a, 50, "key-", "lost");
+  Settle(a);
+  {
+    // b would follow a again: a's epoch is lower, it is told so.
+    Pipe back(&a, &b, &clock_);
+    back.Connect();
+    back.RunUntil([&] { return back.consumer->wants_disconnect() && back.to_producer.empty(); },
+                  1'000'000'000);
+    EXPECT_TRUE(back.consumer->wants_disconnect());
+    EXPECT_EQ(back.consumer->info(0).streams[0].last_end, EndReason::kFenced);
+  }
+  for (uint16_t v = 0; v < 4; ++v) {
+    EXPECT_EQ(StateOf(a, Vbid(v)), VbucketState::kDead);
+    EXPECT_EQ(StateOf(b, Vbid(v)), VbucketState::kActive);
+  }
+  Pipe pipe(&b, &a, &clock_);
+  pipe.Connect();
+  ASSERT_TRUE(pipe.CatchUp()) << pipe.consumer->info(0).last_error;
+  ExpectEqual(b, a);
+  EXPECT_EQ(a.GetReplica("key-3")->value, "v3");
+}
+
+}  // namespace
+}  // namespace cairn::tap
