@@ -280,7 +280,6 @@ bool SnapshotWriter::PrepareToEmpty(Job& job) {
 
 bool SnapshotWriter::PrepareToUpdate(Job& job) {
   VBucket& vb = *core_.vbuckets[job.vbucket.get()];
-  bool merged = false;
   {
     MutexLock lock(vb.mutex);
     const bool again = vb.in_snapshot() && vb.snapshot_start() == job.start;
@@ -292,15 +291,34 @@ bool SnapshotWriter::PrepareToUpdate(Job& job) {
       Answer(job, Status(Code::kNotSupported, "no disk snapshot in the window of an online update"));
       return false;
     }
+    // The merge stops in front of the marker until the sweep's end has come, which a disk snapshot does not
+    // bring.
+    if (vb.flushing()) {
+      Answer(job, Status(Code::kNotSupported, "no disk snapshot in the middle of a flush_all"));
+      return false;
+    }
+    vb.SetSnapshot(job.start, job.end);
     vb.SetMergeToEnd(true);
-    merged = vb.AllMerged();
-    if (merged) vb.SetSnapshot(job.start, job.end);
   }
-  if (merged) return true;
+  return true;
+}
+
+void SnapshotWriter::AwaitMerge(Job& job) {
+  VBucket& vb = *core_.vbuckets[job.vbucket.get()];
+  {
+    MutexLock lock(vb.mutex);
+    if (!vb.exists() || !vb.in_snapshot()) {
+      Answer(job, NotAReplica());
+      return;
+    }
+    if (vb.AllMerged()) {
+      Answer(job, Status::Ok());
+      return;
+    }
+  }
   flusher_.Hurry(flusher_.Ticket());
   core_.unmerged_bytes.fetch_add(1, std::memory_order_relaxed);
   merger_.Kick();
-  return false;
 }
 
 Status SnapshotWriter::WriteRecords(const std::vector<Job*>& jobs) {
@@ -333,28 +351,12 @@ Status SnapshotWriter::AdvanceJobs(std::vector<Job>& jobs) {
     CAIRN_CRASH_POINT("snapshot.before_intent");
     CAIRN_RETURN_IF_ERROR(WriteRecords(begun));
     CAIRN_CRASH_POINT("snapshot.after_intent");
-    for (Job* job : begun) {
-      job->stage = Stage::kDrop;
-      if (job->start == Seqno()) continue;
-      Answer(*job, Status::Ok());
-    }
+    for (Job* job : begun) job->stage = job->start == Seqno() ? Stage::kDrop : Stage::kMerge;
   }
   std::vector<Job*> bare;
   for (Job& job : jobs) {
-    if (job.stage == Stage::kDrop) {
-      if (job.drop) CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->DropVbucket(job.vbucket));
-      CAIRN_CRASH_POINT("snapshot.after_drop");
-      merger_.NoteEmptied(job.vbucket);
-      job.stage = Stage::kBare;
-      if (job.bare) {
-        VBucket& vb = *core_.vbuckets[job.vbucket.get()];
-        MutexLock lock(vb.mutex);
-        vb.SetSnapshot(Seqno(), Seqno());
-      } else {
-        EndHold(job.vbucket);
-        Answer(job, Status::Ok());
-      }
-    }
+    if (job.stage == Stage::kMerge) AwaitMerge(job);
+    if (job.stage == Stage::kDrop) CAIRN_RETURN_IF_ERROR(Drop(job));
     if (job.stage == Stage::kBare) bare.push_back(&job);
   }
   if (bare.empty()) return Status::Ok();
@@ -363,6 +365,22 @@ Status SnapshotWriter::AdvanceJobs(std::vector<Job>& jobs) {
     EndHold(job->vbucket);
     Answer(*job, Status::Ok());
   }
+  return Status::Ok();
+}
+
+Status SnapshotWriter::Drop(Job& job) {
+  if (job.drop) CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->DropVbucket(job.vbucket));
+  CAIRN_CRASH_POINT("snapshot.after_drop");
+  merger_.NoteEmptied(job.vbucket);
+  if (!job.bare) {
+    EndHold(job.vbucket);
+    Answer(job, Status::Ok());
+    return Status::Ok();
+  }
+  job.stage = Stage::kBare;
+  VBucket& vb = *core_.vbuckets[job.vbucket.get()];
+  MutexLock lock(vb.mutex);
+  vb.SetSnapshot(Seqno(), Seqno());
   return Status::Ok();
 }
 

@@ -219,6 +219,8 @@ void Consumer::Rep::PendingDone(Follow& follow, int64_t now) {
   }
   if (phase == Follow::Phase::kEnded) return;
   if (phase == Follow::Phase::kAdopting) return AdoptDone(follow, status, now);
+  // Data cannot be brought to where the disk snapshot begins (in a window, in a flush_all): all of it anew.
+  if (phase == Follow::Phase::kPreparing && status == Code::kNotSupported) return RollBack(follow, Seqno(0));
   if (!status.ok()) return Refused(follow, EndReason::kInternal, status.ToString(), now);
   if (phase == Follow::Phase::kPreparing) {
     follow.phase = Follow::Phase::kFollowing;
