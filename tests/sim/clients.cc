@@ -298,7 +298,9 @@ void Clients::AwaitDurable(const RequestRef& request, uint64_t ticket, int64_t d
                           requirement.seqno);
     }
     // What is in the memory of a majority is safe from anything but their crashes.
-    if (level == Level::kPersistedMajority || (!world_.plan.crashes && !world_.plan.store_faults)) {
+    const bool nobody_forgets =
+        !world_.plan.crashes && !world_.plan.store_faults && !world_.plan.fault_points;
+    if (level == Level::kPersistedMajority || (engine::UsesReplicas(level) && nobody_forgets)) {
       oracle.Acknowledged(Oracle::Durability::kMajority, request->vbucket, request->branch,
                           requirement.seqno);
     }

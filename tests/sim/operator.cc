@@ -19,7 +19,10 @@ Vbid At(size_t index) { return Vbid(static_cast<uint16_t>(index)); }
 }  // namespace
 
 Operator::Operator(World& world)
-    : world_(world), leaders_(world.plan.vbuckets), vacant_since_ns_(world.plan.vbuckets) {}
+    : world_(world),
+      leaders_(world.plan.vbuckets),
+      led_epochs_(world.plan.vbuckets),
+      vacant_since_ns_(world.plan.vbuckets) {}
 
 void Operator::Begin() {
   for (uint32_t v = 0; v < world_.plan.vbuckets; ++v) {
@@ -65,9 +68,10 @@ void Operator::FindLeaders() {
       const VbucketPosition position = node->Position(At(v));
       epoch_seen_ = std::max(epoch_seen_, position.epoch);
       if (position.state != VbucketState::kActive) continue;
-      if (found && position.epoch <= best) continue;
+      // One that was deposed by a node that is down now is no leader again: its next epoch is taken.
+      if (position.epoch < led_epochs_[v] || (found && position.epoch <= best)) continue;
       found = true;
-      best = position.epoch;
+      best = led_epochs_[v] = position.epoch;
       leaders_[v] = node->index();
     }
     if (found) {

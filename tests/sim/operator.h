@@ -54,6 +54,7 @@ class Operator {
 
   World& world_;
   std::vector<NodeIndex> leaders_;
+  std::vector<uint64_t> led_epochs_;      // the highest in which somebody was active
   std::vector<int64_t> vacant_since_ns_;  // 0: there is an active, or its node may come back
   std::map<std::pair<NodeIndex, uint16_t>, int64_t> deposed_since_ns_;
   std::optional<Takeover> takeover_;

@@ -11,6 +11,7 @@ constexpr uint64_t kRocksOneIn = 50;
 engine::EngineOptions EngineFor(Random& random, const Plan& plan) {
   engine::EngineOptions options;
   options.vbuckets = plan.vbuckets;
+  options.durability_copies = plan.nodes;
   options.memory_quota = plan.large_values ? 1u << 20 : 64u << 20;
   options.max_item_size = 256u << 10;
   constexpr engine::SyncPolicy kPolicies[] = {engine::SyncPolicy::kAlways, engine::SyncPolicy::kInterval,

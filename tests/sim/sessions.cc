@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "proto/tap_frame.h"
 #include "tests/sim/node.h"
 
 namespace cairn::sim {
@@ -33,6 +34,60 @@ tap::Consumer::Options ConsumerOptions(Node& node, const std::vector<Vbid>& vbuc
   options.max_item_size = node.world().plan.engine.max_item_size;
   options.takeover = takeover;
   return options;
+}
+
+// For --trace only: not part of the hash, or traced runs would differ from others.
+void Print(World& world, NodeIndex node, LinkId link, const tap::ProducerMessage& message) {
+  world.Show("producer.send", {node, link, message.chunk.size()},
+             message.goodbye ? message.goodbye_text : "");
+  for (const tap::StreamAnswer& answer : message.answers) {
+    world.Show("  answer: vbucket, rollback, epoch, high",
+               {answer.vbucket.get(), answer.rollback.get(), answer.epoch, answer.high.get()},
+               std::string(tap::EndReasonName(answer.reason)) + " " + answer.text);
+  }
+  proto::TapChunkReader reader(message.chunk, world.plan.vbuckets, kValueSizeMax);
+  while (!message.chunk.empty()) {
+    const Result<std::optional<proto::TapFrame>> frame = reader.Next();
+    if (!frame.ok() || !frame->has_value()) return;
+    const proto::TapFrame& f = **frame;
+    constexpr const char* kNames[] = {"",
+                                      "  snapshot: vbucket, start, end, checkpoint, kind",
+                                      "  operation: seqno",
+                                      "  checkpoint end: vbucket, last, id",
+                                      "  state: vbucket, state, epoch",
+                                      "  stream end: vbucket, reason"};
+    const char* name = kNames[static_cast<size_t>(f.type)];
+    using Type = proto::TapFrameType;
+    if (f.type == Type::kSnapshot) {
+      world.Show(name, {f.vbucket.get(), f.start.get(), f.end.get(), f.checkpoint.get(),
+                        static_cast<uint64_t>(f.kind)});
+    } else if (f.type == Type::kOperation) {
+      world.Show(name, {f.item->seqno().get()}, f.item->is_marker() ? "marker" : f.item->key());
+    } else if (f.type == Type::kCheckpointEnd) {
+      world.Show(name, {f.vbucket.get(), f.last.get(), f.checkpoint.get()});
+    } else if (f.type == Type::kVbucketState) {
+      world.Show(name, {f.vbucket.get(), f.state, f.epoch});
+    } else {
+      world.Show(name, {f.vbucket.get(), f.reason}, f.text);
+    }
+  }
+}
+
+void Print(World& world, NodeIndex node, LinkId link, const tap::ConsumerMessage& message) {
+  world.Show("consumer.send", {node, link, message.progress.size(), message.credit_bytes},
+             message.hello ? "hello" : "");
+  for (const tap::OpenStream& open : message.open) {
+    world.Show("  open: vbucket, seqno, checkpoint, epoch, history",
+               {open.vbucket.get(), open.seqno.get(), open.checkpoint.get(), open.epoch, open.history_uuid});
+  }
+  for (const tap::Progress& progress : message.progress) {
+    world.Show(
+        "  progress: vbucket, applied, persisted, ready",
+        {progress.vbucket.get(), progress.applied.get(), progress.persisted.get(), progress.pending_ready});
+  }
+  for (const tap::FenceNotice& fence : message.fence) {
+    world.Show("  fence: vbucket, epoch", {fence.vbucket.get(), fence.epoch});
+  }
 }
 
 }  // namespace
@@ -77,10 +132,7 @@ void ProducerEnd::Pump() {
     std::optional<tap::ProducerMessage> message = producer_->Poll(node_.clock().SteadyNs());
     if (!message) break;
     world.trace.Mix(message->chunk.size() + message->answers.size() * 7 + (message->goodbye ? 1 : 0));
-    if (world.trace.printing()) {
-      world.Note("producer.send", {node_.index(), link_, message->chunk.size(), message->answers.size()},
-                 message->goodbye ? message->goodbye_text : "");
-    }
+    if (world.trace.printing()) Print(world, node_.index(), link_, *message);
     const auto shared = std::make_shared<tap::ProducerMessage>(std::move(*message));
     world.network.Send(link_, Side::kProducer, [&world, consumer = consumer_node_, shared, link = link_] {
       world.node(consumer).Deliver(link, std::move(*shared));
@@ -204,10 +256,7 @@ void ConsumerEnd::Pump() {
     if (!message) break;
     CheckProgress(*message);
     world.trace.Mix(message->open.size() * 3 + message->progress.size() + message->credit_bytes);
-    if (world.trace.printing()) {
-      world.Note("consumer.send", {node_.index(), link_, message->open.size(), message->progress.size(),
-                                   message->credit_bytes});
-    }
+    if (world.trace.printing()) Print(world, node_.index(), link_, *message);
     const auto shared = std::make_shared<tap::ConsumerMessage>(std::move(*message));
     world.network.Send(link_, Side::kConsumer, [&world, source = source_, shared, link = link_] {
       world.node(source).Deliver(link, *shared);

@@ -24,6 +24,11 @@ class Trace {
     for (const char c : what) Mix(static_cast<uint8_t>(c));
     for (const char c : text) Mix(static_cast<uint8_t>(c));
     for (const uint64_t number : numbers) Mix(number);
+    Show(now_ns, what, numbers, text);
+  }
+  /// No part of the hash.
+  void Show(int64_t now_ns, std::string_view what, std::initializer_list<uint64_t> numbers,
+            std::string_view text) {
     if (!print_) return;
     std::fprintf(stderr, "%14.6f %.*s", static_cast<double>(now_ns) / 1e9, static_cast<int>(what.size()),
                  what.data());

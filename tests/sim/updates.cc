@@ -47,7 +47,11 @@ void Updates::Submit(NodeIndex index, Step step) {
   busy_[index] = node.life();
   static constexpr const char* kNames[] = {"START", "COMPLETE", "REVERT"};
   world_.Note("update.submit", {index}, kNames[static_cast<size_t>(step)]);
-  const auto branches = ActiveBranches(index);
+  auto branches = ActiveBranches(index);
+  if (step == Step::kRevert) {
+    // Vbuckets that were promoted here may have been no part of what began elsewhere.
+    std::erase_if(branches, [&](const auto& entry) { return node.Position(entry.first).window.is_none(); });
+  }
   const int64_t begin_ns = world_.now_ns();
   // The answer comes from inside the engine's work: what follows is an event of its own.
   const auto done = [this, index, step, begin_ns, branches,
@@ -109,7 +113,8 @@ bool Updates::EndAll() {
     const UpdatePhase phase = node->engine().update_status().phase;
     if (phase == UpdatePhase::kNormal) continue;
     all = false;
-    if (phase == UpdatePhase::kUpdating) Progress(node->index());
+    // A copy shows the window of its source, and follows it.
+    if (phase == UpdatePhase::kUpdating && !ActiveBranches(node->index()).empty()) Progress(node->index());
   }
   return all;
 }

@@ -29,6 +29,10 @@ struct World {
   void Note(std::string_view what, std::initializer_list<uint64_t> numbers, std::string_view text = {}) {
     trace.Note(queue.now_ns(), what, numbers, text);
   }
+  /// A line of the trace that is no part of the hash.
+  void Show(std::string_view what, std::initializer_list<uint64_t> numbers, std::string_view text = {}) {
+    trace.Show(queue.now_ns(), what, numbers, text);
+  }
   /// Only the first one counts: what follows is often its consequence.
   void Fail(std::string what) {
     if (!failure.empty()) return;
