@@ -34,12 +34,41 @@ std::optional<DurabilityLevel> DurabilityLevelOf(std::string_view name) {
   return std::nullopt;
 }
 
-uint32_t DurabilityTracker::Having(const Entry& entry, const Requirement& requirement) {
+bool DurabilityTracker::Have(const Entry& entry, const Requirement& requirement, uint32_t replicas) const {
   const bool on_disk = requirement.level == DurabilityLevel::kPersistedMajority;
-  return static_cast<uint32_t>(std::ranges::count_if(entry.copies, [&](const Copy& copy) {
+  const Reached& reached = entry.reached;
+  if (reached.history == requirement.history && reached.majority == majority()) {
+    const Seqno of_majority = replicas == reached.majority ? reached.persisted : reached.persisted_but_active;
+    if ((on_disk ? of_majority : reached.applied) >= requirement.seqno) return true;
+  }
+  const auto having = std::ranges::count_if(entry.copies, [&](const Copy& copy) {
     return copy.history == requirement.history &&
            (on_disk ? copy.persisted : copy.applied) >= requirement.seqno;
-  }));
+  });
+  return static_cast<uint32_t>(having) >= replicas;
+}
+
+void DurabilityTracker::RaiseReached(Entry& entry, uint64_t history) const {
+  Reached& reached = entry.reached;
+  const uint32_t wanted = majority();
+  if (reached.history != history || reached.majority != wanted) {
+    reached = {history, wanted, Seqno(), Seqno(), Seqno()};
+  }
+  std::array<Seqno, kReplicasMax> seqnos;
+  // The seqno that the first `replicas` of the copies have in common.
+  const auto raise = [&](Seqno Copy::*which, uint32_t replicas, Seqno& target) {
+    size_t count = 0;
+    for (const Copy& copy : entry.copies) {
+      if (copy.history == history) seqnos[count++] = copy.*which;
+    }
+    if (replicas == 0 || count < replicas) return;
+    const auto nth = seqnos.begin() + (replicas - 1);
+    std::nth_element(seqnos.begin(), nth, seqnos.begin() + static_cast<ptrdiff_t>(count), std::greater<>());
+    target = std::max(target, *nth);
+  };
+  raise(&Copy::applied, wanted - 1, reached.applied);
+  raise(&Copy::persisted, wanted - 1, reached.persisted_but_active);
+  raise(&Copy::persisted, wanted, reached.persisted);
 }
 
 uint32_t DurabilityTracker::ReplicasFor(DurabilityLevel level, bool active_synced) const {
@@ -75,8 +104,9 @@ void DurabilityTracker::Report(std::string_view replica, Vbid vbucket, uint64_t 
     copy->history = history;
     copy->applied = applied;
     copy->persisted = persisted;
+    RaiseReached(entry, history);
     TakeWaits(
-        entry, [&](const Wait& wait) { return Having(entry, wait.requirement) >= wait.replicas; }, &woken);
+        entry, [&](const Wait& wait) { return Have(entry, wait.requirement, wait.replicas); }, &woken);
   }
   WakeAll(woken);
 }
@@ -97,10 +127,8 @@ void DurabilityTracker::set_copies(uint32_t copies) {
 void DurabilityTracker::Forget(std::string_view replica) {
   for (Shard& shard : shards_) {
     MutexLock lock(shard.mutex);
-    for (auto it = shard.entries.begin(); it != shard.entries.end();) {
-      Entry& entry = it->second;
+    for (auto& [vbucket, entry] : shard.entries) {
       std::erase_if(entry.copies, [&](const Copy& copy) { return copy.replica == replica; });
-      it = entry.copies.empty() && entry.waits.empty() ? shard.entries.erase(it) : std::next(it);
     }
   }
 }
@@ -128,8 +156,8 @@ Code DurabilityTracker::Outcome(const Requirement& requirement, const ActiveView
   const Shard& shard = ShardOf(requirement.vbucket);
   MutexLock lock(shard.mutex);
   const auto it = shard.entries.find(requirement.vbucket);
-  const uint32_t having = it == shard.entries.end() ? 0 : Having(it->second, requirement);
-  return having >= wanted ? Code::kOk : Code::kWouldBlock;
+  const bool have = it != shard.entries.end() && Have(it->second, requirement, wanted);
+  return have ? Code::kOk : Code::kWouldBlock;
 }
 
 DurabilityTracker::WaitId DurabilityTracker::Await(const Requirement& requirement, bool active_synced,
@@ -149,7 +177,6 @@ void DurabilityTracker::Cancel(Vbid vbucket, WaitId id) {
   const auto it = shard.entries.find(vbucket);
   if (it == shard.entries.end()) return;
   if (it->second.waits.erase(id) > 0) waiting_.fetch_sub(1, std::memory_order_relaxed);
-  if (it->second.copies.empty() && it->second.waits.empty()) shard.entries.erase(it);
 }
 
 // The vbucket is looked at outside of the shard's lock: vbuckets' locks come before it.

@@ -4,9 +4,10 @@
 //
 // The tracker knows what replicas have reported, and nothing else: what the active itself has (its state,
 // its branch of history, what is synced) comes with each question, so the two can never disagree for long.
-// A replica counts for a write when it is connected, on the write's branch of history, and far enough.
+// A replica counts for a write when it is connected, on the write's branch of history, and far enough. What a
+// majority had at one moment stays reached, also when one of them leaves before anybody has looked.
 //
-// Owner: Core. Threads: any. Locks are leaves and held for a few entries; waiters are woken outside of them.
+// Owner: Core. Threads: any. Locks are leaves, held for a few steps; waiters are woken outside of them.
 // Everything is bounded by the connections that wait and by kReplicasMax replicas for each vbucket.
 
 #include <array>
@@ -146,9 +147,19 @@ class DurabilityTracker {
     uint32_t replicas = 0;  // that must have it
     WaiterRef waiter;
   };
+  /// The highest seqno that so many replicas had at one moment, on branch `history`, when a majority was
+  /// `majority` copies.
+  struct Reached {
+    uint64_t history = 0;
+    uint32_t majority = 0;
+    Seqno applied;               // majority - 1: with the active a majority
+    Seqno persisted_but_active;  // majority - 1
+    Seqno persisted;             // majority
+  };
   struct Entry {
     std::vector<Copy> copies;
     std::map<WaitId, Wait> waits;
+    Reached reached;
   };
   struct alignas(64) Shard {
     mutable Mutex mutex;
@@ -157,7 +168,9 @@ class DurabilityTracker {
 
   Shard& ShardOf(Vbid vbucket) { return shards_[vbucket.get() % kShards]; }
   const Shard& ShardOf(Vbid vbucket) const { return shards_[vbucket.get() % kShards]; }
-  static uint32_t Having(const Entry& entry, const Requirement& requirement);
+  /// Do, or did, `replicas` replicas have it?
+  bool Have(const Entry& entry, const Requirement& requirement, uint32_t replicas) const;
+  void RaiseReached(Entry& entry, uint64_t history) const;
   template <class IsOver>
   void TakeWaits(Entry& entry, const IsOver& is_over, std::vector<WaiterRef>* woken);
   uint32_t ReplicasFor(DurabilityLevel level, bool active_synced) const;

@@ -151,10 +151,48 @@ bool Fits(Presence presence, uint64_t size) {
 
 // All that can be wrong with the sizes of a request whose opcode is known.
 bool SizesFit(const BinaryHeader& header, const Shape& shape) {
-  const uint32_t before_value = uint32_t{header.extras_size} + header.key_size;
+  const uint32_t before_value = uint32_t{header.framing_size} + header.extras_size + header.key_size;
   return before_value <= header.body_size && header.extras_size < 32 &&
          (shape.extras_sizes >> header.extras_size & 1) != 0 && header.key_size <= shape.key_size_max &&
          Fits(shape.key, header.key_size) && Fits(shape.value, header.body_size - before_value);
+}
+
+// A nibble of a frame's first byte; 15 means that the next byte has more of it. False: nothing is there.
+bool TakeNibble(uint8_t nibble, std::string_view* rest, size_t* number) {
+  constexpr uint8_t kEscape = 15;
+  *number = nibble;
+  if (nibble != kEscape) return true;
+  if (rest->empty()) return false;
+  *number += static_cast<uint8_t>(rest->front());
+  rest->remove_prefix(1);
+  return true;
+}
+
+bool ParseDurability(std::string_view data, DurabilityFrame* durability) {
+  constexpr uint16_t kReserved = 0xffff;
+  if (durability->present || (data.size() != 1 && data.size() != 3)) return false;
+  durability->present = true;
+  durability->level = static_cast<uint8_t>(data[0]);
+  if (data.size() == 1) return true;
+  durability->timeout_ms = Load16(data.data() + 1);
+  return durability->timeout_ms != 0 && durability->timeout_ms != kReserved;
+}
+
+// The framing extras: frames of an id, a size and so many bytes. An unknown one might change what the request
+// means, so it is not passed over.
+bool ParseFrames(std::string_view frames, DurabilityFrame* durability) {
+  constexpr size_t kDurabilityId = 1;
+  while (!frames.empty()) {
+    const auto first = static_cast<uint8_t>(frames.front());
+    frames.remove_prefix(1);
+    size_t id = 0;
+    size_t size = 0;
+    if (!TakeNibble(first >> 4, &frames, &id) || !TakeNibble(first & 15, &frames, &size)) return false;
+    if (size > frames.size() || id != kDurabilityId) return false;
+    if (!ParseDurability(frames.substr(0, size), durability)) return false;
+    frames.remove_prefix(size);
+  }
+  return true;
 }
 
 }  // namespace
@@ -170,7 +208,12 @@ BinaryHeader DecodeBinaryHeader(const char* in) {
   BinaryHeader header;
   header.magic = static_cast<uint8_t>(in[0]);
   header.opcode = static_cast<Opcode>(in[1]);
-  header.key_size = Load16(in + 2);
+  if (header.magic == kMagicFramedRequest) {
+    header.framing_size = static_cast<uint8_t>(in[2]);
+    header.key_size = static_cast<uint8_t>(in[3]);
+  } else {
+    header.key_size = Load16(in + 2);
+  }
   header.extras_size = static_cast<uint8_t>(in[4]);
   header.datatype = static_cast<uint8_t>(in[5]);
   header.vbucket = Load16(in + 6);
@@ -206,21 +249,29 @@ uint32_t BinaryRequest::exptime() const {
 UpdateId BinaryRequest::update_id() const { return UpdateId::FromBytes(extras).value_or(UpdateId{}); }
 
 ParseOutcome ParseBinary(std::string_view in, const Limits& limits, BinaryRequest* request) {
-  if (!in.empty() && static_cast<uint8_t>(in[0]) != kMagicRequest) return {ParseState::kClose, 0};
+  const bool framed = !in.empty() && static_cast<uint8_t>(in[0]) == kMagicFramedRequest;
+  if (!in.empty() && !framed && static_cast<uint8_t>(in[0]) != kMagicRequest) return {ParseState::kClose, 0};
   if (in.size() < kBinaryHeaderSize) return {ParseState::kNeedMore, kBinaryHeaderSize};
   const BinaryHeader header = DecodeBinaryHeader(in.data());
   request->header = header;
+  request->durability = {};
   const size_t total = kBinaryHeaderSize + header.body_size;
   const Shape& shape = kShapes[header.opcode];
   if (shape.name.empty()) return {ParseState::kUnknown, total};
   if (!SizesFit(header, shape)) return {ParseState::kInvalid, total};
 
-  const size_t value_at = kBinaryHeaderSize + header.extras_size + header.key_size;
+  const size_t extras_at = kBinaryHeaderSize + header.framing_size;
+  if (framed) {
+    if (in.size() < extras_at) return {ParseState::kNeedMore, extras_at};
+    const std::string_view frames = in.substr(kBinaryHeaderSize, header.framing_size);
+    if (!ParseFrames(frames, &request->durability)) return {ParseState::kInvalid, total};
+  }
+  const size_t value_at = extras_at + header.extras_size + header.key_size;
   const bool too_large = total - value_at > limits.value_bytes_max;
   const size_t needed = too_large ? value_at : total;
   if (in.size() < needed) return {ParseState::kNeedMore, needed};
-  request->extras = in.substr(kBinaryHeaderSize, header.extras_size);
-  request->key = in.substr(kBinaryHeaderSize + header.extras_size, header.key_size);
+  request->extras = in.substr(extras_at, header.extras_size);
+  request->key = in.substr(extras_at + header.extras_size, header.key_size);
   if (too_large) return {ParseState::kTooLarge, total};
   request->value = in.substr(value_at, total - value_at);
   return {ParseState::kOk, total};

@@ -19,6 +19,8 @@ namespace cairn::proto {
 inline constexpr size_t kBinaryHeaderSize = 24;
 inline constexpr uint8_t kMagicRequest = 0x80;
 inline constexpr uint8_t kMagicResponse = 0x81;
+/// A request with framing extras: byte 2 is their size, byte 3 the key's; they come before the extras.
+inline constexpr uint8_t kMagicFramedRequest = 0x08;
 
 enum class Opcode : uint8_t {
   kGet = 0x00,
@@ -115,6 +117,8 @@ enum class BinaryStatus : uint16_t {
   kInternal = 0x84,
   kBusy = 0x85,
   kTmpFail = 0x86,
+  kInvalidDurability = 0xa0,
+  kDurabilityImpossible = 0xa1,
   kAmbiguous = 0xa3,
 };
 
@@ -137,10 +141,11 @@ struct BinaryHeader {
   Opcode opcode{};  // may be none of the named ones
   uint16_t key_size = 0;
   uint8_t extras_size = 0;
-  uint8_t datatype = 0;    // ignored, as memcached does
-  uint16_t vbucket = 0;    // of an answer: the status
-  uint32_t body_size = 0;  // extras, key and value together
-  uint32_t opaque = 0;     // goes back to the client as it came
+  uint8_t framing_size = 0;  // kMagicFramedRequest only
+  uint8_t datatype = 0;      // ignored, as memcached does
+  uint16_t vbucket = 0;      // of an answer: the status
+  uint32_t body_size = 0;    // framing extras, extras, key and value together
+  uint32_t opaque = 0;       // goes back to the client as it came
   uint64_t cas = 0;
 };
 
@@ -149,9 +154,17 @@ BinaryHeader DecodeBinaryHeader(const char* in);
 /// `out` has room for kBinaryHeaderSize bytes.
 void EncodeBinaryHeader(const BinaryHeader& header, char* out);
 
+/// What a write has to reach before it is answered, when its framing extras say so.
+struct DurabilityFrame {
+  bool present = false;
+  uint8_t level = 0;        // as sent: which there are is the server's business
+  uint16_t timeout_ms = 0;  // 0: the server's
+};
+
 /// One request; views into the parser's input.
 struct BinaryRequest {
   BinaryHeader header;
+  DurabilityFrame durability;
   std::string_view extras;
   std::string_view key;
   std::string_view value;
@@ -175,8 +188,9 @@ struct BinaryRequest {
 };
 
 /// Takes one request off the front of `in`. `request->header` is filled for every state but kNeedMore with
-/// fewer than 24 bytes; the views only for kOk. A size above a limit and every malformation are seen from
-/// the header alone, before any of the body is waited for. kClose: the magic is not a request's.
+/// fewer than 24 bytes; the views and the durability only for kOk. A size above a limit and every
+/// malformation are seen from the header (and the framing extras) alone, before more of the body is waited
+/// for. A frame of another kind than durability is kInvalid. kClose: the magic is not a request's.
 ParseOutcome ParseBinary(std::string_view in, const Limits& limits, BinaryRequest* request);
 
 /// One answer. Views may point anywhere; they are copied.

@@ -37,7 +37,12 @@ BinaryResponse ResponseTo(const BinaryHeader& request) {
 void EncodeBinaryHeader(const BinaryHeader& header, char* out) {
   out[0] = static_cast<char>(header.magic);
   out[1] = static_cast<char>(header.opcode);
-  Store16(header.key_size, out + 2);
+  if (header.magic == kMagicFramedRequest) {
+    out[2] = static_cast<char>(header.framing_size);
+    out[3] = static_cast<char>(header.key_size);
+  } else {
+    Store16(header.key_size, out + 2);
+  }
   out[4] = static_cast<char>(header.extras_size);
   out[5] = static_cast<char>(header.datatype);
   Store16(header.vbucket, out + 6);
@@ -149,6 +154,10 @@ std::string_view BinaryStatusText(BinaryStatus status) {
       return "Busy";
     case BinaryStatus::kTmpFail:
       return "Temporary failure";
+    case BinaryStatus::kInvalidDurability:
+      return "Invalid durability level";
+    case BinaryStatus::kDurabilityImpossible:
+      return "Durability impossible";
     case BinaryStatus::kAmbiguous:
       return "Ambiguous outcome";
   }

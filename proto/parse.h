@@ -35,7 +35,8 @@ enum class Protocol : uint8_t { kText, kBinary };
 
 /// Which protocol a connection speaks, from the first byte it sent.
 constexpr Protocol SniffProtocol(char first_byte) {
-  return static_cast<uint8_t>(first_byte) == 0x80 ? Protocol::kBinary : Protocol::kText;
+  const auto byte = static_cast<uint8_t>(first_byte);
+  return byte == 0x80 || byte == 0x08 ? Protocol::kBinary : Protocol::kText;
 }
 
 /// An expiry time as clients send it → seconds since the Unix epoch as items keep it: 0 is never,

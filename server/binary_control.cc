@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "server/binary_executor.h"
+#include "server/binary_numbers.h"
 #include "server/config.h"
 #include "server/update_commands.h"
 
@@ -14,14 +16,6 @@ using proto::BinaryStatus;
 using proto::Opcode;
 
 namespace {
-
-template <class Number>
-void AppendBigEndian(Number number, std::string& out) {
-  for (size_t shift = 8 * sizeof(Number); shift > 0;) {
-    shift -= 8;
-    out += static_cast<char>(number >> shift & 0xff);
-  }
-}
 
 // The state is one byte, or four from older tools (proto/binary.cc).
 std::optional<engine::VbucketState> StateOf(std::string_view extras) {
@@ -53,8 +47,9 @@ Outcome BinaryExecutor::ExecuteControl(const Request& request) {
     case Opcode::kFlushQ:
       return Flush(request);
     case Opcode::kNoop:
-    case Opcode::kHello:  // of the features that a client offers, none is taken
       return AnswerStatus(request, Status::Ok());
+    case Opcode::kHello:
+      return Hello(request);
     case Opcode::kVersion:
       return AnswerValue(request, kProtocolVersion);
     case Opcode::kVerbosity:
@@ -94,6 +89,15 @@ Outcome BinaryExecutor::ExecuteVbucket(const Request& request) {
       return AnswerCheckpoint(request, engine_.CreateCheckpoint(vbucket));
     case Opcode::kLastClosedCheckpoint:
       return AnswerCheckpoint(request, engine_.LastClosedCheckpoint(vbucket));
+    case Opcode::kObserve:
+      return Observe(request);
+    case Opcode::kObserveSeqno:
+      return ObserveSeqno(request);
+    case Opcode::kGetFailoverLog:
+      return FailoverLog(request);
+    case Opcode::kSeqnoPersistence:
+    case Opcode::kCheckpointPersistence:
+      return AwaitPersisted(request);
     default:
       return AnswerError(request, BinaryStatus::kUnknownCommand);
   }
@@ -104,13 +108,32 @@ Outcome BinaryExecutor::Quit(const Request& request) {
   return Outcome::kClose;
 }
 
+// What is to happen later is not written yet: nobody can wait for it.
 Outcome BinaryExecutor::Flush(const Request& request) {
-  stats_.Add(Counter::kCmdFlush);
   const int64_t exptime = static_cast<int32_t>(request.exptime());
-  const Status status = engine_.FlushAll(FlushDelay(exptime, service_.clock.WallSeconds()));
+  const uint32_t delay_s = FlushDelay(exptime, service_.clock.WallSeconds());
+  if (const std::optional<Outcome> refused = AdmitWrite(request, std::nullopt)) return *refused;
+  stats_.Add(Counter::kCmdFlush);
+  const Status status = engine_.FlushAll(delay_s);
   if (!status.ok()) return AnswerStatus(request, status);
-  AnswerMutation(request, Cas());
+  std::vector<engine::Requirement> required;
+  if (demanding() && delay_s == 0) required = engine_.RequireAll(level_);
+  AnswerMutation(request, Cas(), required);
   return Outcome::kDone;
+}
+
+// Of the features that a client offers, those two are taken that tell it how to ask for durability; they
+// change nothing on the connection.
+Outcome BinaryExecutor::Hello(const Request& request) {
+  constexpr std::string_view kFramedRequests("\x00\x10", 2);
+  constexpr std::string_view kDurability("\x00\x11", 2);
+  std::string taken;
+  for (size_t at = 0; at + 2 <= request.value.size(); at += 2) {
+    const std::string_view feature = request.value.substr(at, 2);
+    if (feature != kFramedRequests && feature != kDurability) continue;
+    if (taken.find(feature) == std::string::npos) taken += feature;
+  }
+  return AnswerValue(request, taken);
 }
 
 Outcome BinaryExecutor::Stat(const Request& request) {

@@ -11,6 +11,8 @@ namespace {
 
 constexpr uint32_t kDoNotCreate = 0xffffffff;
 
+bool IsFlush(Opcode opcode) { return opcode == Opcode::kFlush || opcode == Opcode::kFlushQ; }
+
 // What an opcode does to a key; kNone: it has nothing to do with one.
 enum class KeyOp : uint8_t { kNone, kGet, kGetAndTouch, kTouch, kStore, kDelete, kArithmetic };
 
@@ -74,6 +76,27 @@ engine::StoreMode ModeOf(Opcode loud) {
   }
 }
 
+bool IsWrite(KeyOp op) { return op != KeyOp::kNone && op != KeyOp::kGet; }
+
+// The levels of the framing extras. Those above 3 are ours: what a client says to ask for less, or for no
+// replica.
+std::optional<engine::DurabilityLevel> LevelOf(uint8_t number) {
+  switch (number) {
+    case 0x01:
+      return engine::DurabilityLevel::kMajority;
+    case 0x02:
+      return engine::DurabilityLevel::kMajorityAndPersisted;
+    case 0x03:
+      return engine::DurabilityLevel::kPersistedMajority;
+    case 0x80:
+      return engine::DurabilityLevel::kMemory;
+    case 0x81:
+      return engine::DurabilityLevel::kPersisted;
+    default:
+      return std::nullopt;
+  }
+}
+
 // memcached reads the 32 bits as signed: what is negative has passed already.
 int64_t SignedTime(uint32_t exptime) { return static_cast<int32_t>(exptime); }
 
@@ -96,6 +119,11 @@ Outcome BinaryExecutor::Execute(size_t index) {
   // 0 is what clients without a map of vbuckets send; a client with one must name the right one.
   if (op != KeyOp::kNone && request.header.vbucket != 0 && request.header.vbucket != key.vbucket.get()) {
     return AnswerCode(request, Code::kNotMyVbucket);
+  }
+  if (IsWrite(op)) {
+    if (const std::optional<Outcome> refused = AdmitWrite(request, key.vbucket)) return *refused;
+  } else if (__builtin_expect(request.durability.present, 0) && !IsFlush(request.header.opcode)) {
+    return AnswerError(request, BinaryStatus::kInvalid, "only a write has durability");
   }
   Outcome outcome = Outcome::kDone;
   switch (op) {
@@ -123,6 +151,27 @@ Outcome BinaryExecutor::Execute(size_t index) {
   }
   Lap(ClassOf(op));
   return outcome;
+}
+
+std::optional<Outcome> BinaryExecutor::AdmitWrite(const Request& request, std::optional<Vbid> vbucket) {
+  if (__builtin_expect(request.durability.present, 0)) {
+    const std::optional<Level> level = LevelOf(request.durability.level);
+    if (!level.has_value()) return AnswerError(request, BinaryStatus::kInvalidDurability);
+    Demand(*level, request.durability.timeout_ms);
+  } else {
+    DemandDefault();
+  }
+  if (!demanding()) return std::nullopt;
+  if (!TimeoutFits()) return Outcome::kOutputFull;
+  switch (vbucket ? engine_.AdmitDurability(*vbucket, level_) : engine_.AdmitDurabilityOfAll(level_)) {
+    case engine::DurabilityAdmission::kOk:
+      return std::nullopt;
+    case engine::DurabilityAdmission::kInvalidLevel:
+      return AnswerError(request, BinaryStatus::kInvalidDurability);
+    case engine::DurabilityAdmission::kImpossible:
+      return AnswerError(request, BinaryStatus::kDurabilityImpossible);
+  }
+  return std::nullopt;
 }
 
 void BinaryExecutor::AnswerRefused(proto::ParseState state, size_t index) {
@@ -169,19 +218,24 @@ Outcome BinaryExecutor::AnswerValue(const Request& request, std::string_view val
   return Outcome::kDone;
 }
 
-void BinaryExecutor::AnswerMutation(const Request& request, Cas cas) {
+void BinaryExecutor::AnswerMutation(const Request& request, Cas cas, Output::Requirements requirements) {
   const size_t begin = out_.position();
   if (!proto::IsQuiet(request.header.opcode)) {
     proto::AppendBinarySuccess(request.header, cas.get(), &out_.buffer());
   }
-  if (service_.mark_mutations) out_.MarkBinary(begin, request.header);
+  if (demanding()) Mark(request, begin, requirements);
+}
+
+void BinaryExecutor::Mark(const Request& request, size_t begin, Output::Requirements requirements) {
+  out_.set_timeout_ms(timeout_ms_);
+  out_.MarkBinary(begin, request.header, requirements);
 }
 
 void BinaryExecutor::AppendHit(const Request& request, const ItemRef& item) {
   const std::string_view value = item->value();
   const Opcode loud = proto::LoudForm(request.header.opcode);
   // An answer that may still become "ambiguous" must be in one piece.
-  const bool revocable = service_.mark_mutations && (loud == Opcode::kGat || loud == Opcode::kGatK);
+  const bool revocable = demanding() && (loud == Opcode::kGat || loud == Opcode::kGatK);
   if (__builtin_expect(value.size() < Output::kShareBytesMin || revocable, 1)) {
     proto::AppendBinaryValue(request.header, item->cas().get(), item->flags(), item->key(), value,
                              &out_.buffer());
@@ -237,14 +291,17 @@ Outcome BinaryExecutor::AnswerGet(const Request& request, const engine::GetResul
 
 Outcome BinaryExecutor::GetAndTouch(const Request& request, const engine::OpKey& key) {
   const uint32_t expiry = engine_.AbsoluteExpiry(SignedTime(request.exptime()));
-  const engine::GetResult result = engine_.GetAndTouch(key, expiry, waiter_);
+  const engine::TouchedResult result = engine_.GetAndTouch(key, expiry, waiter_);
   if (result.code == Code::kWouldBlock) return Park();
   stats_.Add(Counter::kCmdGet);
   stats_.Add(Counter::kCmdTouch);
   stats_.Add(result.code == Code::kOk ? Counter::kTouchHits : Counter::kTouchMisses);
   const size_t begin = out_.position();
   AnswerGet(request, result);
-  if (service_.mark_mutations && result.code == Code::kOk) out_.MarkBinary(begin, request.header);
+  if (demanding() && result.code == Code::kOk) {
+    const engine::Requirement required = RequirementOf(key.vbucket, result.item->seqno(), result.history);
+    Mark(request, begin, {&required, 1});
+  }
   return Outcome::kDone;
 }
 
@@ -255,7 +312,8 @@ Outcome BinaryExecutor::Touch(const Request& request, const engine::OpKey& key) 
   stats_.Add(Counter::kCmdTouch);
   if (result.code == Code::kOk) {
     stats_.Add(Counter::kTouchHits);
-    AnswerMutation(request, result.cas);
+    const engine::Requirement required = RequirementOf(key.vbucket, result.seqno, result.history);
+    AnswerMutation(request, result.cas, {&required, 1});
     return Outcome::kDone;
   }
   if (result.code == Code::kNotFound) stats_.Add(Counter::kTouchMisses);
@@ -280,10 +338,11 @@ Outcome BinaryExecutor::Store(const Request& request, const engine::OpKey& key) 
   if (result.code == Code::kWouldBlock) return Park();
   stats_.Add(Counter::kCmdSet);
   const bool compare = request.header.cas != 0;
+  const engine::Requirement required = RequirementOf(key.vbucket, result.seqno, result.history);
   switch (result.code) {
     case Code::kOk:
       if (compare) stats_.Add(Counter::kCasHits);
-      AnswerMutation(request, result.cas);
+      AnswerMutation(request, result.cas, {&required, 1});
       return Outcome::kDone;
     case Code::kNotStored:
     case Code::kNotFound:
@@ -304,7 +363,8 @@ Outcome BinaryExecutor::Delete(const Request& request, const engine::OpKey& key)
   if (result.code == Code::kWouldBlock) return Park();
   if (result.code == Code::kOk) {
     stats_.Add(Counter::kDeleteHits);
-    AnswerMutation(request, Cas());
+    const engine::Requirement required = RequirementOf(key.vbucket, result.seqno, result.history);
+    AnswerMutation(request, Cas(), {&required, 1});
     return Outcome::kDone;
   }
   if (result.code == Code::kNotFound) stats_.Add(Counter::kDeleteMisses);
@@ -329,7 +389,10 @@ Outcome BinaryExecutor::Arithmetic(const Request& request, const engine::OpKey& 
     if (!proto::IsQuiet(request.header.opcode)) {
       proto::AppendBinaryCounter(request.header, result.cas.get(), result.value, &out_.buffer());
     }
-    if (service_.mark_mutations) out_.MarkBinary(begin, request.header);
+    if (demanding()) {
+      const engine::Requirement required = RequirementOf(key.vbucket, result.seqno, result.history);
+      Mark(request, begin, {&required, 1});
+    }
     return Outcome::kDone;
   }
   if (result.code == Code::kNotFound) {

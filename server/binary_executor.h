@@ -2,6 +2,8 @@
 // Executes binary requests of one batch against the engine. What is not known or not offered is answered
 // 0x81, its body swallowed by the parser's count.
 
+#include <optional>
+
 #include "server/executor_base.h"
 
 namespace cairn::server {
@@ -43,9 +45,21 @@ class BinaryExecutor : public ExecutorBase {
   Outcome GetKeys(const Request& request);
   Outcome AnswerCheckpoint(const Request& request, const Result<CheckpointId>& result);
 
+  Outcome Hello(const Request& request);
+  Outcome Observe(const Request& request);
+  Outcome ObserveSeqno(const Request& request);
+  Outcome FailoverLog(const Request& request);
+  Outcome AwaitPersisted(const Request& request);
+  Outcome GetReplica(const Request& request);
+
+  /// What the request's write has to reach is known (level_). Nothing, or the outcome when it is not executed
+  /// (now). `vbucket`: of its key; none: it is about all.
+  std::optional<Outcome> AdmitWrite(const Request& request, std::optional<Vbid> vbucket);
   void AppendHit(const Request& request, const ItemRef& item);
   /// A mutation's success: nothing when the request was quiet.
-  void AnswerMutation(const Request& request, Cas cas);
+  void AnswerMutation(const Request& request, Cas cas, Output::Requirements requirements);
+  /// Everything since `begin` answers a mutation.
+  void Mark(const Request& request, size_t begin, Output::Requirements requirements);
   Outcome AnswerStatus(const Request& request, const Status& status);
   Outcome AnswerValue(const Request& request, std::string_view value);
   Outcome AnswerError(const Request& request, proto::BinaryStatus status, std::string_view text = {});

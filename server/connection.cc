@@ -46,6 +46,7 @@ void Connection::Close() {
   if (reading_) event_del(&read_event_);
   if (writing_) event_del(&write_event_);
   own_waiter_->Close();
+  held_.reset();
   fd_.Reset();
   loop_.Closed(*this);
 }
@@ -146,35 +147,32 @@ void Connection::KeepInput(std::string_view rest, bool in_own_buffer) {
 
 void Connection::Deliver(Output& out) {
   if (out.has_mutations()) {
-    engine::Engine& engine = loop_.service().engine;
-    const uint64_t ticket = engine.CommitTicket();
-    const Code outcome = engine.CommitOutcome(ticket);
-    if (outcome == Code::kWouldBlock) return Hold(out, ticket);
-    if (outcome != Code::kOk) {
-      loop_.service().stats.Add(Counter::kAmbiguous);
-      out.MakeAmbiguous();
-    }
+    Settling settling(loop_.service().engine);
+    if (settling.Advance(out) == Code::kWouldBlock) return Hold(out, std::move(settling));
+    loop_.service().stats.Add(Counter::kAmbiguous, settling.ambiguous());
   }
   if (!out.empty()) Send(out);
   out.Clear();
 }
 
-void Connection::Hold(Output& out, uint64_t ticket) {
+void Connection::Hold(Output& out, Settling settling) {
   loop_.service().stats.Add(Counter::kHeld);
-  held_ = std::make_unique<Held>();
+  held_ = std::make_unique<Held>(Held{Output(), std::move(settling), 0});
   std::swap(held_->output, out);
-  held_->ticket = ticket;
-  held_->deadline_ns = loop_.AddHolding(*this);
-  loop_.service().engine.AwaitCommit(ticket, waiter_);
+  held_->deadline_ns = loop_.AddHolding(*this, held_->output.timeout_ms());
+  held_->settling.Await(held_->output, waiter_);
 }
 
-void Connection::ReleaseHeld(bool durable) {
+void Connection::ReleaseHeld() {
   const std::unique_ptr<Held> held = std::move(held_);
-  if (!durable) {
-    loop_.service().stats.Add(Counter::kAmbiguous);
-    held->output.MakeAmbiguous();
-  }
+  loop_.service().stats.Add(Counter::kAmbiguous, held->settling.ambiguous());
   if (!held->output.empty()) Send(held->output);
+}
+
+void Connection::GoOn() {
+  if (!input_.empty() && input_.size() >= input_wanted_ && MayExecute() && !resuming_) {
+    Execute(input_.view(), true);
+  }
 }
 
 void Connection::Send(Output& out) {
@@ -216,10 +214,7 @@ void Connection::OnWritable() {
     if (!WriteSome(*unsent_)) return Close();
     if (unsent_->empty()) unsent_.reset();
   }
-  // Input that had to wait for room goes on.
-  if (!input_.empty() && input_.size() >= input_wanted_ && MayExecute() && !resuming_) {
-    Execute(input_.view(), true);
-  }
+  GoOn();  // what had to wait for room
   Settle();
 }
 
@@ -228,14 +223,15 @@ void Connection::OnWake() {
   const bool was_parked = parked_;
   parked_ = false;
   if (held_ != nullptr) {
-    const Code outcome = loop_.service().engine.CommitOutcome(held_->ticket);
-    if (outcome != Code::kWouldBlock) ReleaseHeld(outcome == Code::kOk);
+    if (held_->settling.Advance(held_->output) == Code::kWouldBlock) {
+      held_->settling.Await(held_->output, waiter_);
+    } else {
+      ReleaseHeld();
+    }
     if (closed()) return;
   }
   if (was_parked) input_wanted_ = 1;
-  if (!input_.empty() && input_.size() >= input_wanted_ && MayExecute() && !resuming_) {
-    Execute(input_.view(), true);
-  }
+  GoOn();
   Settle();
 }
 
@@ -245,11 +241,11 @@ void Connection::OnResume() {
   Settle();
 }
 
-void Connection::OnCommitDeadline() {
-  ReleaseHeld(false);
-  if (!input_.empty() && input_.size() >= input_wanted_ && MayExecute() && !resuming_) {
-    Execute(input_.view(), true);
-  }
+void Connection::OnHoldDeadline() {
+  held_->settling.GiveUp(held_->output);
+  ReleaseHeld();
+  if (closed()) return;
+  GoOn();
   Settle();
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 // Connection: one client's socket on its loop. Reads what there is, lets the session execute all of it,
 // sends the answers in one call. It holds buffers only while something is unfinished (a partial request,
-// answers that the client has not taken, answers that wait to be durable), so an idle one is small.
+// answers that the client has not taken, answers whose writes are not durable yet), so an idle one is small.
 //
 // Owner: its Loop, on whose thread everything here runs.
 
@@ -17,6 +17,7 @@
 #include "server/inbox.h"
 #include "server/output.h"
 #include "server/session.h"
+#include "server/settling.h"
 
 namespace cairn::server {
 
@@ -40,22 +41,22 @@ class Connection {
   void OnResume();
   /// Called about once a second.
   void OnTick(uint32_t now_s);
-  /// The time for a commit is over: its answers become "ambiguous".
-  void OnCommitDeadline();
+  /// The time of the held batch is over: answers of writes that are not durable become "ambiguous".
+  void OnHoldDeadline();
   /// Closes when the client is owed nothing and has sent nothing.
   void CloseIfIdle();
   void Close();
 
   bool closed() const { return !fd_.valid(); }
   bool holding() const { return held_ != nullptr; }
-  int64_t commit_deadline_ns() const { return held_->deadline_ns; }
+  int64_t hold_deadline_ns() const { return held_->deadline_ns; }
   ConnectionHandle handle() const { return handle_; }
 
  private:
   /// Answers of executed mutations that are not known to be durable yet.
   struct Held {
     Output output;
-    uint64_t ticket;
+    Settling settling;
     int64_t deadline_ns;  // steady
   };
 
@@ -71,8 +72,11 @@ class Connection {
   void KeepInput(std::string_view rest, bool in_own_buffer);
   /// Sends a batch's answers, or holds them until its mutations are durable.
   void Deliver(Output& out);
-  void Hold(Output& out, uint64_t ticket);
-  void ReleaseHeld(bool durable);
+  void Hold(Output& out, Settling settling);
+  /// The held batch is settled.
+  void ReleaseHeld();
+  /// Executes the input that had to wait.
+  void GoOn();
   /// Sends now what the kernel takes, and keeps the rest.
   void Send(Output& out);
   /// False when the connection broke.

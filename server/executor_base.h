@@ -90,12 +90,36 @@ class ExecutorBase {
     return unfinished_.call->done() ? std::move(unfinished_.call) : nullptr;
   }
 
+  // --- durability of the write being executed ---
+  using Level = engine::DurabilityLevel;
+  /// What a write of a request that says nothing has to reach. One load when nobody asks for anything.
+  void DemandDefault() {
+    level_ = engine_.durability();
+    if (__builtin_expect(level_ != Level::kMemory, 0)) {
+      const bool by_policy = level_ == Level::kPersisted && engine_.syncs_always();
+      timeout_ms_ = by_policy ? service_.commit_timeout_ms : engine_.durability_settings().timeout_ms;
+    }
+  }
+  void Demand(Level level, uint32_t timeout_ms) {
+    level_ = engine_.syncs_always() ? engine::WithSync(level) : level;
+    timeout_ms_ = timeout_ms != 0 ? timeout_ms : engine_.durability_settings().timeout_ms;
+  }
+  /// Is the write's answer one that may have to wait, or be taken back?
+  bool demanding() const { return __builtin_expect(level_ != Level::kMemory, 0); }
+  /// May the batch take an answer that has this long to become durable? Else the write begins the next one.
+  bool TimeoutFits() const { return out_.TakesTimeout(timeout_ms_); }
+  engine::Requirement RequirementOf(Vbid vbucket, Seqno seqno, uint64_t history) const {
+    return {vbucket, level_, seqno, history};
+  }
+
   Service& service_;
   engine::Engine& engine_;
   ServerStats& stats_;
   Unfinished& unfinished_;
   Output& out_;
   const engine::WaiterRef& waiter_;
+  Level level_ = Level::kMemory;
+  uint32_t timeout_ms_ = 0;
 
  private:
   // Lets go of items whose answers were not made, because an earlier request was parked.

@@ -23,8 +23,9 @@ size_t InboxCapacity(const ServerOptions& options) { return 4 * size_t{options.c
 Service MakeService(const LoopDeps& deps) {
   proto::Limits limits;
   limits.value_bytes_max = deps.engine.options().max_item_size;
-  const bool mark = deps.engine.options().sync == engine::SyncPolicy::kAlways;
-  return Service{deps.engine, deps.clock, deps.stats, deps.report, limits, mark};
+  Service service{deps.engine, deps.clock, deps.stats, deps.report, limits};
+  service.commit_timeout_ms = deps.options.commit_timeout_ms;
+  return service;
 }
 
 }  // namespace
@@ -63,9 +64,9 @@ Status Loop::Init() {
                           [](evutil_socket_t, short, void* self) { static_cast<Loop*>(self)->OnTick(); });
   resume_event_ =
       MakeEvent(-1, 0, [](evutil_socket_t, short, void* self) { static_cast<Loop*>(self)->OnResume(); });
-  commit_event_ =
-      MakeEvent(-1, 0, [](evutil_socket_t, short, void* self) { static_cast<Loop*>(self)->OnCommitTimer(); });
-  if (!inbox_event_ || !tick_event_ || !resume_event_ || !commit_event_) {
+  hold_event_ =
+      MakeEvent(-1, 0, [](evutil_socket_t, short, void* self) { static_cast<Loop*>(self)->OnHoldTimer(); });
+  if (!inbox_event_ || !tick_event_ || !resume_event_ || !hold_event_) {
     return Status(Code::kNoMemory, "cannot make the events of a loop");
   }
   const timeval second{1, 0};
@@ -153,14 +154,10 @@ void Loop::OnResume() {
   }
 }
 
-int64_t Loop::AddHolding(Connection& connection) {
-  const int64_t timeout_ns = int64_t{deps_.options.commit_timeout_ms} * 1'000'000;
-  const int64_t deadline_ns = deps_.clock.SteadyNs() + timeout_ns;
-  if (holding_.empty()) {
-    const timeval timeout{deps_.options.commit_timeout_ms / 1000,
-                          static_cast<suseconds_t>(deps_.options.commit_timeout_ms % 1000) * 1000};
-    event_add(commit_event_.get(), &timeout);
-  }
+int64_t Loop::AddHolding(Connection& connection, uint32_t timeout_ms) {
+  const int64_t now_ns = deps_.clock.SteadyNs();
+  const int64_t deadline_ns = now_ns + int64_t{timeout_ms} * 1'000'000;
+  ArmHoldTimer(deadline_ns, now_ns);
   holding_.push_back({connection.handle(), deadline_ns});
   // A connection holds one batch at a time, so most of a long list is answered already.
   if (holding_.size() > 2 * slots_.size() + 64) {
@@ -169,34 +166,37 @@ int64_t Loop::AddHolding(Connection& connection) {
   return deadline_ns;
 }
 
+void Loop::ArmHoldTimer(int64_t deadline_ns, int64_t now_ns) {
+  if (deadline_ns >= hold_timer_ns_) return;
+  hold_timer_ns_ = deadline_ns;
+  const int64_t wait_us = std::max<int64_t>(1000, (deadline_ns - now_ns) / 1000);
+  const timeval timeout{wait_us / 1'000'000, static_cast<suseconds_t>(wait_us % 1'000'000)};
+  event_add(hold_event_.get(), &timeout);
+}
+
 bool Loop::StillHolds(const Holding& holding) {
   const Connection* connection = Find(holding.connection);
   return connection != nullptr && connection->holding() &&
-         connection->commit_deadline_ns() == holding.deadline_ns;
+         connection->hold_deadline_ns() == holding.deadline_ns;
 }
 
-// One timer for all: at its end those that are over give up, those that have been answered are forgotten,
-// and it is set again for the first that remains.
-void Loop::OnCommitTimer() {
+// One timer for all: when it runs out those that are over give up, those that have been answered are
+// forgotten, and it is set again for the first that remains.
+void Loop::OnHoldTimer() {
   const int64_t now_ns = deps_.clock.SteadyNs();
+  hold_timer_ns_ = INT64_MAX;
   std::vector<Holding> all;
   all.swap(holding_);
-  std::vector<Holding> remaining;
   for (const Holding& holding : all) {
     if (!StillHolds(holding)) continue;
     if (holding.deadline_ns <= now_ns) {
-      Find(holding.connection)->OnCommitDeadline();
+      // It may execute more, and hold that.
+      Find(holding.connection)->OnHoldDeadline();
     } else {
-      remaining.push_back(holding);
+      holding_.push_back(holding);
     }
   }
-  // OnCommitDeadline may have executed more and begun new holds; they come after the older ones.
-  remaining.insert(remaining.end(), holding_.begin(), holding_.end());
-  holding_ = std::move(remaining);
-  if (holding_.empty()) return;
-  const int64_t wait_us = std::max<int64_t>(1000, (holding_.front().deadline_ns - now_ns) / 1000);
-  const timeval timeout{wait_us / 1'000'000, static_cast<suseconds_t>(wait_us % 1'000'000)};
-  event_add(commit_event_.get(), &timeout);
+  for (const Holding& holding : holding_) ArmHoldTimer(holding.deadline_ns, now_ns);
 }
 
 void Loop::OnTick() {

@@ -66,8 +66,8 @@ class Loop {
   void Adopt(UniqueFd fd);
   void Closed(Connection& connection);
   void ResumeLater(Connection& connection);
-  /// The connection waits for a commit. Returns the steady time when it will be told to give up.
-  int64_t AddHolding(Connection& connection);
+  /// The connection holds answers back. Returns the steady time when it will be told to give up.
+  int64_t AddHolding(Connection& connection, uint32_t timeout_ms);
 
  private:
   struct Slot {
@@ -87,7 +87,9 @@ class Loop {
   void OnMessage(LoopMessage& message);
   void OnTick();
   void OnResume();
-  void OnCommitTimer();
+  void OnHoldTimer();
+  /// Sets the timer of held answers, unless it is to run out earlier anyway.
+  void ArmHoldTimer(int64_t deadline_ns, int64_t now_ns);
   void Drain();
   void Bury();
   Connection* Find(ConnectionHandle handle);
@@ -101,7 +103,7 @@ class Loop {
   EventPtr inbox_event_;
   EventPtr tick_event_;
   EventPtr resume_event_;
-  EventPtr commit_event_;
+  EventPtr hold_event_;
   Service service_;
   Output batch_;
   std::vector<char> read_buffer_;
@@ -109,7 +111,8 @@ class Loop {
   std::vector<uint32_t> free_slots_;
   std::vector<uint32_t> closed_slots_;  // freed at the end of the turn
   std::vector<ConnectionHandle> resuming_;
-  std::vector<Holding> holding_;  // in order of their deadlines
+  std::vector<Holding> holding_;
+  int64_t hold_timer_ns_ = INT64_MAX;  // when hold_event_ runs out; INT64_MAX: it is not set
   std::vector<LoopMessage> messages_;
   std::function<void()> on_stop_accepting_;
   uint32_t now_s_;

@@ -13,7 +13,21 @@ void Output::Clear() {
   values_begin_ = 0;
   front_value_sent_ = 0;
   shared_bytes_ = 0;
+  ForgetMarks();
+}
+
+void Output::ForgetMarks() {
   marks_.clear();
+  requirements_.clear();
+  any_ambiguous_ = false;
+}
+
+void Output::Mark(MutationMark mark, Requirements requirements) {
+  if (requirements.empty()) return;
+  mark.first_requirement = static_cast<uint32_t>(requirements_.size());
+  mark.requirements = static_cast<uint32_t>(requirements.size());
+  requirements_.insert(requirements_.end(), requirements.begin(), requirements.end());
+  marks_.push_back(mark);
 }
 
 void Output::Share(const ItemRef& item) {
@@ -25,7 +39,7 @@ void Output::TakeFrom(Output& other) {
   if (empty()) {
     Clear();
     std::swap(*this, other);
-    marks_.clear();
+    ForgetMarks();
     return;
   }
   // A value of `other` that was sent in part stays in front of everything only when this one is empty.
@@ -88,7 +102,8 @@ void Output::Consume(size_t bytes) {
   buffer_sent_ += bytes;
 }
 
-void Output::MakeAmbiguous() {
+void Output::ReplaceAmbiguous() {
+  if (!any_ambiguous_) return ForgetMarks();
   CAIRN_CHECK(buffer_sent_ == 0 && front_value_sent_ == 0);
   const std::string_view old = buffer_.view();
   proto::OutBuffer fresh;
@@ -103,6 +118,7 @@ void Output::MakeAmbiguous() {
     done = end;
   };
   for (const MutationMark& mark : marks_) {
+    if (!mark.ambiguous) continue;
     copy_to(mark.begin);
     done = mark.begin + mark.length;
     if (mark.binary) {
@@ -118,7 +134,7 @@ void Output::MakeAmbiguous() {
   }
   copy_to(old.size());
   buffer_ = std::move(fresh);
-  marks_.clear();
+  ForgetMarks();
 }
 
 }  // namespace cairn::server

@@ -4,8 +4,8 @@
 // copy. A loop owns one Output for the batch being executed; what the kernel does not take at once moves
 // into an Output of the connection. One thread at a time.
 //
-// With `--sync always` the answers of mutations are marked, so that a batch that turns out not to be known
-// durable can be answered truthfully (MakeAmbiguous) after it has been executed.
+// The answers of writes that have to come further than memory are marked with what they have to reach, so
+// that one which turns out not to be known durable can be answered truthfully after it has been executed.
 
 #include <sys/uio.h>
 
@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/item.h"
+#include "engine/durability.h"
 #include "proto/binary.h"
 #include "proto/out_buffer.h"
 
@@ -58,19 +59,33 @@ class Output {
   void Consume(size_t bytes);
 
   // --- mutations whose durability the client waits for ---
+  using Requirements = std::span<const engine::Requirement>;
   /// Position for MarkText and MarkBinary.
   size_t position() const { return buffer_.size(); }
-  /// Everything since `begin` answers one mutation. Nothing since then: it was "noreply", and nobody waits.
-  void MarkText(size_t begin) {
-    if (position() > begin) Mark({begin, position() - begin, false, {}, 0});
+  /// Everything since `begin` answers one mutation, which has to meet `requirements` (none: no mark). Nothing
+  /// since then: it was "noreply", and nobody waits.
+  void MarkText(size_t begin, Requirements requirements) {
+    if (position() > begin) Mark({begin, position() - begin, false, {}, 0}, requirements);
   }
   /// The same in the binary protocol, where a quiet mutation without an answer still gets an error.
-  void MarkBinary(size_t begin, const proto::BinaryHeader& request) {
-    Mark({begin, position() - begin, true, request.opcode, request.opaque});
+  void MarkBinary(size_t begin, const proto::BinaryHeader& request, Requirements requirements) {
+    Mark({begin, position() - begin, true, request.opcode, request.opaque}, requirements);
   }
+  /// All marked mutations of a batch have the same time to become durable: one with another time has to wait
+  /// for the next batch.
+  bool TakesTimeout(uint32_t timeout_ms) const { return marks_.empty() || timeout_ms == timeout_ms_; }
+  void set_timeout_ms(uint32_t timeout_ms) { timeout_ms_ = timeout_ms; }
+  uint32_t timeout_ms() const { return timeout_ms_; }
+
   bool has_mutations() const { return !marks_.empty(); }
-  /// Replaces the answer of each marked mutation. Before anything of it was sent.
-  void MakeAmbiguous();
+  size_t mark_count() const { return marks_.size(); }
+  Requirements requirements(size_t mark) const {
+    return Requirements(requirements_).subspan(marks_[mark].first_requirement, marks_[mark].requirements);
+  }
+  /// Its answer is to be replaced by "ambiguous".
+  void SetAmbiguous(size_t mark) { marks_[mark].ambiguous = any_ambiguous_ = true; }
+  /// Replaces the answers for which SetAmbiguous was called and forgets all marks. Before anything was sent.
+  void ReplaceAmbiguous();
 
  private:
   struct SharedValue {
@@ -82,10 +97,14 @@ class Output {
     bool binary;
     proto::Opcode opcode;
     uint32_t opaque;
+    bool ambiguous = false;
+    uint32_t first_requirement = 0;
+    uint32_t requirements = 0;
   };
 
   void Share(const ItemRef& item);
-  void Mark(const MutationMark& mark) { marks_.push_back(mark); }
+  void Mark(MutationMark mark, Requirements requirements);
+  void ForgetMarks();
   void PopFrontValue();
 
   proto::OutBuffer buffer_;
@@ -95,6 +114,9 @@ class Output {
   size_t front_value_sent_ = 0;  // of values_[values_begin_]
   size_t shared_bytes_ = 0;      // not sent, over all values
   std::vector<MutationMark> marks_;
+  std::vector<engine::Requirement> requirements_;  // of all marks
+  uint32_t timeout_ms_ = 0;
+  bool any_ambiguous_ = false;
 };
 
 }  // namespace cairn::server

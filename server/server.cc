@@ -48,6 +48,10 @@ Result<std::vector<BoundSocket>> Server::BindAll() {
 }
 
 Status Server::MakeLoops() {
+  // What the engine does not know from its own options; from here on it is changed there.
+  engine::DurabilitySettings durability = engine_.durability_settings();
+  durability.timeout_ms = options_.durability_timeout_ms;
+  CAIRN_RETURN_IF_ERROR(engine_.SetDurability(durability));
   const LoopDeps deps{engine_, clock_, stats_, report_, options_};
   for (uint32_t i = 0; i < std::max(options_.threads, 1U); ++i) {
     CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<Loop> loop, Loop::Make(i, deps));

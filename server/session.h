@@ -14,6 +14,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/clock.h"
 #include "engine/engine.h"
@@ -37,7 +38,9 @@ struct Service {
   ServerStats& stats;
   const StatsReport& report;
   proto::Limits limits;
-  bool mark_mutations = false;  // sync policy always: answers of mutations wait for durability
+  // A write for which only the sync policy asks is answered "ambiguous" when it is not durable by then; others
+  // that do not say themselves have Engine::durability_settings().
+  uint32_t commit_timeout_ms = 5'000;
   /// A batch ends when so many bytes of answers wait, so that they are sent before more are made.
   size_t output_bytes_max = 1u << 20;
 
@@ -60,9 +63,15 @@ enum class Outcome : uint8_t {
 /// What a request that is presented again has done already.
 struct Unfinished {
   size_t keys_done = 0;                      // of a multiget, already answered
+  std::vector<engine::Requirement> touched;  // what the done keys of a gat have to reach
   std::shared_ptr<AsyncCall> call;           // an engine command under way
   std::optional<std::string> dump_position;  // of a metadump under way
   uint64_t parked_ticks = 0;                 // when it was parked; 0: it is not
+
+  void ForgetKeys() {
+    keys_done = 0;
+    touched.clear();
+  }
 };
 
 class Session {

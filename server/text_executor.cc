@@ -181,10 +181,26 @@ void TextExecutor::AnswerRefused(proto::ParseState state, size_t index) {
   out_.buffer().Append(service_.text_requests[index].error);
 }
 
-void TextExecutor::Answer(const Request& request, std::string_view text) {
+std::optional<Outcome> TextExecutor::AdmitWrite(const Request& request, std::optional<Vbid> vbucket) {
+  DemandDefault();
+  if (!demanding()) return std::nullopt;
+  if (!TimeoutFits()) return Outcome::kOutputFull;
+  const engine::DurabilityAdmission admission =
+      vbucket ? engine_.AdmitDurability(*vbucket, level_) : engine_.AdmitDurabilityOfAll(level_);
+  if (admission == engine::DurabilityAdmission::kOk) return std::nullopt;
+  if (!request.noreply) out_.buffer().Append("SERVER_ERROR durability impossible\r\n");
+  return Outcome::kDone;
+}
+
+void TextExecutor::Answer(const Request& request, std::string_view text, Output::Requirements requirements) {
   const size_t begin = out_.position();
   if (!request.noreply) out_.buffer().Append(text);
-  if (service_.mark_mutations) out_.MarkText(begin);
+  if (demanding()) Mark(begin, requirements);
+}
+
+void TextExecutor::Mark(size_t begin, Output::Requirements requirements) {
+  out_.set_timeout_ms(timeout_ms_);
+  out_.MarkText(begin, requirements);
 }
 
 // An outcome that has no line of its own for this command. Errors change nothing, so nobody waits for
@@ -290,13 +306,21 @@ Outcome TextExecutor::GetAndTouch(const Request& request) {
   std::string_view text;
   for (size_t i = 0; i < unfinished_.keys_done; ++i) keys.Next(&text);
   while (keys.Next(&text)) {
-    const engine::GetResult result = engine_.GetAndTouch(engine_.MakeKey(text), expiry, waiter_);
+    const engine::OpKey key = engine_.MakeKey(text);
+    if (const std::optional<Outcome> refused = AdmitWrite(request, key.vbucket)) {
+      if (*refused == Outcome::kDone) unfinished_.ForgetKeys();
+      return *refused;
+    }
+    const engine::TouchedResult result = engine_.GetAndTouch(key, expiry, waiter_);
     if (result.code == Code::kWouldBlock) return Park();
     const bool hit = result.code == Code::kOk;
     if (!hit && result.code != Code::kNotFound) {
-      unfinished_.keys_done = 0;
+      unfinished_.ForgetKeys();
       AnswerCode(request, result.code);
       return Outcome::kDone;
+    }
+    if (hit && demanding()) {
+      unfinished_.touched.push_back(RequirementOf(key.vbucket, result.item->seqno(), result.history));
     }
     stats_.Add(Counter::kCmdTouch);
     stats_.Add(hit ? Counter::kTouchHits : Counter::kTouchMisses);
@@ -306,12 +330,14 @@ Outcome TextExecutor::GetAndTouch(const Request& request) {
     if (hit) AppendHit(request, result.item);
     if (output_full()) return Outcome::kOutputFull;
   }
-  unfinished_.keys_done = 0;
-  Answer(request, line::kEnd);
+  const std::vector<engine::Requirement> touched = std::move(unfinished_.touched);
+  unfinished_.ForgetKeys();
+  Answer(request, line::kEnd, touched);
   return Outcome::kDone;
 }
 
 Outcome TextExecutor::Store(const Request& request, const engine::OpKey& key) {
+  if (const std::optional<Outcome> refused = AdmitWrite(request, key.vbucket)) return *refused;
   // No item has this CAS: what `cas` with 0 means, while the engine takes 0 for "any".
   constexpr Cas kNeverMatches{UINT64_MAX};
   engine::StoreRequest store;
@@ -324,10 +350,11 @@ Outcome TextExecutor::Store(const Request& request, const engine::OpKey& key) {
   const engine::MutationResult result = engine_.Store(key, store, waiter_);
   if (result.code == Code::kWouldBlock) return Park();
   stats_.Add(Counter::kCmdSet);
+  const engine::Requirement required = RequirementOf(key.vbucket, result.seqno, result.history);
   switch (result.code) {
     case Code::kOk:
       if (compare) stats_.Add(Counter::kCasHits);
-      Answer(request, line::kStored);
+      Answer(request, line::kStored, {&required, 1});
       break;
     case Code::kExists:
       if (compare) stats_.Add(Counter::kCasBadval);
@@ -344,11 +371,13 @@ Outcome TextExecutor::Store(const Request& request, const engine::OpKey& key) {
 }
 
 Outcome TextExecutor::Delete(const Request& request, const engine::OpKey& key) {
+  if (const std::optional<Outcome> refused = AdmitWrite(request, key.vbucket)) return *refused;
   const engine::MutationResult result = engine_.Delete(key, Cas(), waiter_);
   if (result.code == Code::kWouldBlock) return Park();
   if (result.code == Code::kOk) {
     stats_.Add(Counter::kDeleteHits);
-    Answer(request, line::kDeleted);
+    const engine::Requirement required = RequirementOf(key.vbucket, result.seqno, result.history);
+    Answer(request, line::kDeleted, {&required, 1});
   } else {
     if (result.code == Code::kNotFound) stats_.Add(Counter::kDeleteMisses);
     AnswerCode(request, result.code);
@@ -357,6 +386,7 @@ Outcome TextExecutor::Delete(const Request& request, const engine::OpKey& key) {
 }
 
 Outcome TextExecutor::Arithmetic(const Request& request, const engine::OpKey& key) {
+  if (const std::optional<Outcome> refused = AdmitWrite(request, key.vbucket)) return *refused;
   engine::ArithmeticRequest arithmetic;
   arithmetic.increment = request.command == TextCommand::kIncr;
   arithmetic.delta = request.delta;
@@ -366,7 +396,8 @@ Outcome TextExecutor::Arithmetic(const Request& request, const engine::OpKey& ke
     stats_.Add(arithmetic.increment ? Counter::kIncrHits : Counter::kDecrHits);
     const size_t begin = out_.position();
     if (!request.noreply) proto::AppendTextNumber(result.value, &out_.buffer());
-    if (service_.mark_mutations) out_.MarkText(begin);
+    const engine::Requirement required = RequirementOf(key.vbucket, result.seqno, result.history);
+    if (demanding()) Mark(begin, {&required, 1});
     return Outcome::kDone;
   }
   if (result.code == Code::kNotFound) {
@@ -377,13 +408,15 @@ Outcome TextExecutor::Arithmetic(const Request& request, const engine::OpKey& ke
 }
 
 Outcome TextExecutor::Touch(const Request& request, const engine::OpKey& key) {
+  if (const std::optional<Outcome> refused = AdmitWrite(request, key.vbucket)) return *refused;
   const uint32_t expiry = engine_.AbsoluteExpiry(request.exptime);
   const engine::MutationResult result = engine_.Touch(key, expiry, waiter_);
   if (result.code == Code::kWouldBlock) return Park();
   stats_.Add(Counter::kCmdTouch);
   if (result.code == Code::kOk) {
     stats_.Add(Counter::kTouchHits);
-    Answer(request, line::kTouched);
+    const engine::Requirement required = RequirementOf(key.vbucket, result.seqno, result.history);
+    Answer(request, line::kTouched, {&required, 1});
   } else {
     if (result.code == Code::kNotFound) stats_.Add(Counter::kTouchMisses);
     AnswerCode(request, result.code);
@@ -391,11 +424,16 @@ Outcome TextExecutor::Touch(const Request& request, const engine::OpKey& key) {
   return Outcome::kDone;
 }
 
+// What is to happen later is not written yet: nobody can wait for it.
 Outcome TextExecutor::FlushAll(const Request& request) {
+  if (const std::optional<Outcome> refused = AdmitWrite(request, std::nullopt)) return *refused;
   stats_.Add(Counter::kCmdFlush);
-  const Status status = engine_.FlushAll(FlushDelay(request.exptime, service_.clock.WallSeconds()));
+  const uint32_t delay_s = FlushDelay(request.exptime, service_.clock.WallSeconds());
+  const Status status = engine_.FlushAll(delay_s);
   if (status.ok()) {
-    Answer(request, line::kOk);
+    std::vector<engine::Requirement> required;
+    if (demanding() && delay_s == 0) required = engine_.RequireAll(level_);
+    Answer(request, line::kOk, required);
   } else if (!request.noreply) {
     AppendTextError(status, out_.buffer());
   }

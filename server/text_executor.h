@@ -2,6 +2,8 @@
 // Executes text requests of one batch against the engine. Answers are memcached 1.6's lines; what differs
 // is listed in docs/protocol.md.
 
+#include <optional>
+
 #include "server/executor_base.h"
 
 namespace cairn::server {
@@ -38,8 +40,12 @@ class TextExecutor : public ExecutorBase {
 
   /// The VALUE line of a hit.
   void AppendHit(const Request& request, const ItemRef& item);
-  /// A mutation's line, unless "noreply"; counted as one whose durability the client waits for.
-  void Answer(const Request& request, std::string_view line);
+  /// What a write has to reach is known (level_). Nothing, or the outcome when it is not executed (now).
+  /// `vbucket`: of its key; none: it is about all.
+  std::optional<Outcome> AdmitWrite(const Request& request, std::optional<Vbid> vbucket);
+  /// A mutation's line, unless "noreply", and what the write has to reach before the client may read it.
+  void Answer(const Request& request, std::string_view line, Output::Requirements requirements);
+  void Mark(size_t begin, Output::Requirements requirements);
   void AnswerCode(const Request& request, Code code);
 };
 

@@ -126,10 +126,11 @@ TEST(DurabilityTracker, AWriteWhoseBranchHasEndedIsAmbiguousEvenIfTheReplicaHasI
 }
 
 TEST(DurabilityTracker, ADisconnectedReplicaCountsNoMore) {
-  DurabilityTracker tracker(2);
-  Report(tracker, "a", 100, 100);
+  DurabilityTracker tracker(3);
   Report(tracker, "b", 5, 5);
+  Report(tracker, "a", 9, 9);
   tracker.Forget("a");
+  EXPECT_EQ(tracker.Outcome(Want(Level::kMajority, 9), Active()), Code::kOk) << "a majority had it";
   EXPECT_EQ(tracker.Outcome(Want(Level::kMajority, 10), Active()), Code::kWouldBlock);
   EXPECT_TRUE(tracker.Possible(Level::kMajority, kVbucket, kHistory)) << "b is still there";
   tracker.Forget("b");
@@ -139,11 +140,32 @@ TEST(DurabilityTracker, ADisconnectedReplicaCountsNoMore) {
   EXPECT_EQ(tracker.Outcome(Want(Level::kMajority, 10), Active()), Code::kOk) << "it came back";
 }
 
-TEST(DurabilityTracker, AReplicaThatHadToRollBackHasLess) {
-  DurabilityTracker tracker(2);
+TEST(DurabilityTracker, AReplicaThatHadToRollBackHasToComeAgain) {
+  DurabilityTracker tracker(4);
   Report(tracker, "a", 100, 100);
   Report(tracker, "a", 50, 50);
-  EXPECT_EQ(tracker.Outcome(Want(Level::kMajority, 60), Active()), Code::kWouldBlock);
+  Report(tracker, "b", 100, 100);
+  EXPECT_EQ(tracker.Outcome(Want(Level::kMajority, 60), Active()), Code::kWouldBlock)
+      << "there was no moment at which both had it";
+  Report(tracker, "a", 60, 50);
+  EXPECT_EQ(tracker.Outcome(Want(Level::kMajority, 60), Active()), Code::kOk);
+}
+
+TEST(DurabilityTracker, WhatAMajorityHadStaysReachedOnItsBranchOnly) {
+  DurabilityTracker tracker(5);
+  Report(tracker, "a", 10, 8);
+  Report(tracker, "b", 9, 7);
+  Report(tracker, "c", 3, 6);
+  for (const char* replica : {"a", "b", "c"}) tracker.Forget(replica);
+  EXPECT_EQ(tracker.Outcome(Want(Level::kMajority, 9), Active()), Code::kOk);
+  EXPECT_EQ(tracker.Outcome(Want(Level::kMajority, 10), Active()), Code::kWouldBlock);
+  EXPECT_EQ(tracker.Outcome(Want(Level::kPersistedMajority, 7), Active(Code::kOk)), Code::kOk);
+  EXPECT_EQ(tracker.Outcome(Want(Level::kPersistedMajority, 8), Active(Code::kOk)), Code::kWouldBlock);
+  EXPECT_EQ(tracker.Outcome(Want(Level::kPersistedMajority, 6), Active()), Code::kOk) << "three without it";
+  EXPECT_EQ(tracker.Outcome(Want(Level::kPersistedMajority, 7), Active()), Code::kWouldBlock);
+  Report(tracker, "a", 1, 1, kHistory + 1);
+  EXPECT_EQ(tracker.Outcome(Want(Level::kMajority, 2, kHistory + 1), Active(Code::kOk, kHistory + 1)),
+            Code::kWouldBlock);
 }
 
 TEST(DurabilityTracker, OneReplicaIsCountedOnce) {

@@ -102,30 +102,63 @@ TEST(Output, TakeFromKeepsTheOrder) {
   }
 }
 
+const engine::Requirement kRequirement{Vbid(1), engine::DurabilityLevel::kMajority, Seqno(7), 9};
+
 TEST(Output, AmbiguousAnswersKeepTheirPlaceAmongTheOthers) {
   Output out;
   out.buffer().Append("first ");
-  size_t begin = out.position();
-  out.buffer().Append("STORED\r\n");
-  out.MarkText(begin);
-  out.AppendValue(MakeItem(20'000, 'v'));
-  out.buffer().Append(" middle ");
-  begin = out.position();
-  out.buffer().Append("DELETED\r\n");
-  out.MarkText(begin);
-  out.AppendValue(MakeItem(16'384, 'w'));
-  out.buffer().Append("last");
-  out.MakeAmbiguous();
+  for (const std::string_view answer : {"STORED\r\n", "TOUCHED\r\n", "DELETED\r\n"}) {
+    const size_t begin = out.position();
+    out.buffer().Append(answer);
+    out.MarkText(begin, {&kRequirement, 1});
+    out.AppendValue(MakeItem(20'000, 'v'));
+    out.buffer().Append(" next ");
+  }
+  ASSERT_EQ(out.mark_count(), 3U);
+  out.SetAmbiguous(0);
+  out.SetAmbiguous(2);
+  out.ReplaceAmbiguous();
   EXPECT_FALSE(out.has_mutations());
   const std::string ambiguous = "SERVER_ERROR ambiguous: not known to be durable\r\n";
-  EXPECT_TRUE(Drain(out, 5000) == "first " + ambiguous + std::string(20'000, 'v') + " middle " + ambiguous +
-                                      std::string(16'384, 'w') + "last");
+  const std::string rest = std::string(20'000, 'v') + " next ";
+  EXPECT_TRUE(Drain(out, 5000) == "first " + ambiguous + rest + "TOUCHED\r\n" + rest + ambiguous + rest);
 }
 
-TEST(Output, NobodyWaitsForANoreply) {
+TEST(Output, KeepsWhatEachMarkHasToReach) {
   Output out;
-  out.MarkText(out.position());
+  const engine::Requirement several[] = {{Vbid(1), engine::DurabilityLevel::kMajority, Seqno(1), 9},
+                                         {Vbid(2), engine::DurabilityLevel::kMajority, Seqno(2), 9}};
+  out.buffer().Append("OK\r\n");
+  out.MarkText(0, several);
+  out.MarkBinary(out.position(), proto::BinaryHeader(), {&kRequirement, 1});
+  ASSERT_EQ(out.mark_count(), 2U) << "a quiet binary mutation has a mark too";
+  EXPECT_EQ(out.requirements(0).size(), 2U);
+  EXPECT_EQ(out.requirements(0)[1].vbucket, Vbid(2));
+  ASSERT_EQ(out.requirements(1).size(), 1U);
+  EXPECT_EQ(out.requirements(1)[0].seqno, Seqno(7));
+  out.ReplaceAmbiguous();
+  EXPECT_EQ(Drain(out, 100), "OK\r\n");
+}
+
+TEST(Output, NobodyWaitsForANoreplyOrForNothing) {
+  Output out;
+  out.MarkText(out.position(), {&kRequirement, 1});
   EXPECT_FALSE(out.has_mutations());
+  out.buffer().Append("OK\r\n");
+  out.MarkText(0, {});
+  EXPECT_FALSE(out.has_mutations());
+}
+
+TEST(Output, OneBatchHasOneTime) {
+  Output out;
+  EXPECT_TRUE(out.TakesTimeout(5));
+  out.buffer().Append("OK\r\n");
+  out.set_timeout_ms(5);
+  out.MarkText(0, {&kRequirement, 1});
+  EXPECT_TRUE(out.TakesTimeout(5));
+  EXPECT_FALSE(out.TakesTimeout(6));
+  out.Clear();
+  EXPECT_TRUE(out.TakesTimeout(6));
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "engine/engine.h"
 #include "engine/storage/kv_store.h"
 #include "server/session.h"
+#include "server/settling.h"
 
 namespace cairn::server {
 
@@ -32,8 +33,9 @@ class SessionTest : public ::testing::Test {
     return options;
   }
 
-  void Open(const engine::EngineOptions& options) {
+  void Open(const engine::EngineOptions& options, std::unique_ptr<storage::KvStore> store = nullptr) {
     engine::EngineDeps deps;
+    deps.store = std::move(store);
     deps.clock = &clock_;
     deps.threads = false;
     deps.seed = 1;
@@ -47,6 +49,20 @@ class SessionTest : public ::testing::Test {
     limits.value_bytes_max = options.max_item_size;
     service_.reset(new Service{*engine_, clock_, stats_, *report_, limits});
     session_ = std::make_unique<Session>(*service_);
+  }
+
+  /// A replica tells how far it is in a vbucket, on the active's branch of history.
+  void Report(std::string_view replica, Vbid vbucket, uint64_t applied, uint64_t persisted) {
+    const Result<engine::VbucketHistory> history = engine_->History(vbucket);
+    ASSERT_TRUE(history.ok());
+    engine_->durability_tracker().Report(replica, vbucket, history->failover_log.front().uuid, Seqno(applied),
+                                         Seqno(persisted));
+  }
+  /// Opens again without a disk, with a replica that is connected and has nothing yet, and that default.
+  bool OpenWithReplica(engine::DurabilityLevel level) {
+    Open(Options());
+    for (uint16_t i = 0; i < engine_->vbucket_count(); ++i) Report("replica", Vbid(i), 0, 0);
+    return engine_->SetDurability(level).ok();
   }
 
   /// Everything that is answered to `in`, which must be consumed to its end.

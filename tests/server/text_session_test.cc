@@ -311,14 +311,16 @@ TEST_F(TextSession, AnUpdateCommandIsRepeatable) {
   EXPECT_THAT(Talk("online_update revert 00\r\n"), StartsWith("CLIENT_ERROR"));
 }
 
-TEST_F(TextSession, MutationsAreMarkedForTheCommit) {
-  service_->mark_mutations = true;
+TEST_F(TextSession, MutationsAreMarkedForWhatTheyHaveToReach) {
+  ASSERT_TRUE(OpenWithReplica(engine::DurabilityLevel::kMajority));
   const std::string in =
       "set a 0 0 1\r\n1\r\nget a\r\nset b 0 0 1 noreply\r\n2\r\nincr a 1\r\nadd a 0 0 1\r\n9\r\n"
       "delete b\r\nflush_all\r\n";
   ASSERT_EQ(session_->Run(in, out_, waiter_).consumed, in.size());
   EXPECT_TRUE(out_.has_mutations());
-  out_.MakeAmbiguous();
+  Settling settling(*engine_);
+  ASSERT_EQ(settling.Advance(out_), Code::kWouldBlock);
+  settling.GiveUp(out_);
   const std::string ambiguous = "SERVER_ERROR ambiguous: not known to be durable\r\n";
   EXPECT_EQ(TakeOutput(),
             ambiguous + "VALUE a 0 1\r\n1\r\nEND\r\n" + ambiguous + "NOT_STORED\r\n" + ambiguous + ambiguous);
