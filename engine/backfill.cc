@@ -60,7 +60,12 @@ Status DiskBackfill::BeginData() {
     data_end_ = hold_ = merged;
     data_ = core_.store.Keep(store->ReadData(vbucket_, {}));
   });
-  if (!held_) return Status(Code::kBusy, "its data is just being merged");
+  if (!held_) {
+    // A pass that could go on once has reached its bound before; now it may go further.
+    core_.unmerged_bytes.fetch_add(1, std::memory_order_relaxed);
+    merger_.Kick();
+    return Status(Code::kBusy, "its data is just being merged");
+  }
   CAIRN_RETURN_IF_ERROR(data_->iterator->status());
   has_data_ = true;
   stage_ = Stage::kData;

@@ -291,12 +291,6 @@ bool SnapshotWriter::PrepareToUpdate(Job& job) {
       Answer(job, Status(Code::kNotSupported, "no disk snapshot in the window of an online update"));
       return false;
     }
-    // The merge stops in front of the marker until the sweep's end has come, which a disk snapshot does not
-    // bring.
-    if (vb.flushing()) {
-      Answer(job, Status(Code::kNotSupported, "no disk snapshot in the middle of a flush_all"));
-      return false;
-    }
     vb.SetSnapshot(job.start, job.end);
     vb.SetMergeToEnd(true);
   }

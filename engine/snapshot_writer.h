@@ -55,7 +55,7 @@ class SnapshotWriter {
   bool RunOnce() CAIRN_EXCLUDES(mutex_);
 
  private:
-  enum class Stage : uint8_t { kWait, kIntent, kDrop, kBare, kEnded };
+  enum class Stage : uint8_t { kWait, kIntent, kMerge, kDrop, kBare, kEnded };
   struct Job {
     Vbid vbucket;
     Seqno start, end;
@@ -84,6 +84,10 @@ class SnapshotWriter {
   bool Prepare(Job& job);
   bool PrepareToEmpty(Job& job);
   bool PrepareToUpdate(Job& job);
+  /// kMerge: what was there before the snapshot has to be in data.
+  void AwaitMerge(Job& job);
+  /// kDrop: empties the disk.
+  Status Drop(Job& job);
   /// Their records, in as few synced writes as they fit into.
   Status WriteRecords(const std::vector<Job*>& jobs);
   Status AdvanceJobs(std::vector<Job>& jobs);

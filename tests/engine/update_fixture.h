@@ -128,12 +128,15 @@ class EngineStoreTest : public ::testing::Test {
     };
   }
 
-  /// The data family as it is.
-  Data DataNow() {
+  /// The values in data as they are, or the tombstones.
+  Data DataNow(bool tombstones = false) {
     Data data;
     for (uint32_t v = 0; v < options_.vbuckets; ++v) {
       const auto it = store_.ReadData(Vbid(static_cast<uint16_t>(v)), "");
-      for (; it->Valid(); it->Next()) data[{v, std::string(it->data_key())}] = std::string(it->record());
+      for (; it->Valid(); it->Next()) {
+        if (proto::DataTombstone(it->record()).has_value() != tombstones) continue;
+        data[{v, std::string(it->data_key())}] = std::string(it->record());
+      }
     }
     return data;
   }

@@ -115,6 +115,33 @@ TEST(DataRecord, ComesBackAsValueAndAsEjected) {
   }
 }
 
+TEST(DataRecord, ComesBackAsATombstone) {
+  for (const bool expired : {false, true}) {
+    const ItemRef item = Item::NewDeleted("key", expired, kMeta);
+    const std::string record = DataOf(*item);
+    const auto read = DecodeDataRecord(kVb, "key", record);
+    ASSERT_TRUE(read.ok()) << read.status().ToString();
+    ExpectSame(*item, **read);
+    const auto as_ejected = DecodeDataAsEjected(kVb, "key", record);
+    ASSERT_TRUE(as_ejected.ok());
+    ExpectSame(*item, **as_ejected);
+    EXPECT_EQ(DataTombstone(record), kSeq);
+    EXPECT_EQ(DecodeDataRecord(kVb, "kex", record).code(), Code::kCorruption);
+  }
+}
+
+TEST(DataRecord, OnlyATombstoneLooksLikeOne) {
+  const std::string record = DataOf(*Item::NewDeleted("key", false, kMeta));
+  EXPECT_EQ(DataTombstone(DataOf(*Item::NewValue("key", "value", kMeta))), std::nullopt);
+  EXPECT_EQ(DataTombstone(""), std::nullopt);
+  EXPECT_EQ(DataTombstone("\x01\x02"), std::nullopt);
+  EXPECT_EQ(DataTombstone(std::string_view(record).substr(0, 7)), std::nullopt) << "the seqno is cut off";
+  EXPECT_EQ(DataTombstone("\x02" + record.substr(1)), std::nullopt) << "of a version that is not known";
+  std::string with_value = record;
+  with_value += "v";
+  EXPECT_EQ(DecodeDataRecord(kVb, "key", with_value).code(), Code::kCorruption);
+}
+
 // The bytes on disk of format version 1. When one of these fails, stores written before are unreadable:
 // add a version instead.
 TEST(GoldenBytes, LogRecords) {
@@ -131,6 +158,11 @@ TEST(GoldenBytes, LogRecords) {
 TEST(GoldenBytes, DataRecord) {
   EXPECT_EQ(Hex(DataOf(*Item::NewValue("key", "value", kMeta))),
             "010074f2e002f0a2048877665544332211effdb6f50d80e2cfaa0676616c7565");
+}
+
+TEST(GoldenBytes, Tombstone) {
+  EXPECT_EQ(Hex(DataOf(*Item::NewDeleted("key", false, kMeta))), "T1");
+  EXPECT_EQ(Hex(DataOf(*Item::NewDeleted("key", true, kMeta))), "T2");
 }
 
 TEST(GoldenBytes, Marker) {
@@ -166,6 +198,8 @@ TEST(Damage, IsSeenInEveryBitOfALogRecord) {
 TEST(Damage, IsSeenInEveryBitOfADataRecord) {
   const std::string record = DataOf(*Item::NewValue("key", "value", kMeta));
   ExpectEveryDamageIsSeen(record, [](std::string_view r) { return DecodeDataRecord(kVb, "key", r); });
+  const std::string tombstone = DataOf(*Item::NewDeleted("key", false, kMeta));
+  ExpectEveryDamageIsSeen(tombstone, [](std::string_view r) { return DecodeDataRecord(kVb, "key", r); });
   ExpectEveryDamageIsSeen(record, [](std::string_view r) { return DecodeDataAsEjected(kVb, "key", r); });
 }
 

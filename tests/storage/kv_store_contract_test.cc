@@ -11,6 +11,7 @@
 #include "engine/storage/fault_env.h"
 #include "engine/storage/kv_store.h"
 #include "engine/storage/memory_store.h"
+#include "proto/disk_record.h"
 #include "tests/storage/store_testing.h"
 
 namespace cairn::storage {
@@ -341,6 +342,119 @@ TEST_P(KvStoreContract, ThreadsMayWriteMergeReadAndReleaseAtOnce) {
   EXPECT_EQ(AllLog(*store_, 2).size(), kRounds);
   EXPECT_EQ(AllLog(*store_, 1, kRounds / 2 + 1).size(), kRounds / 2);
   EXPECT_EQ(AllData(*store_, 1).size(), kRounds);
+}
+
+TEST_P(KvStoreContract, ACutTakesTheLogBehindItAway) {
+  std::vector<std::pair<LogKey, std::string>> records;
+  for (uint64_t seqno = 1; seqno <= 100; ++seqno) {
+    for (const uint16_t vbucket : {uint16_t{1}, uint16_t{2}, uint16_t{3}})
+      records.push_back(LogRecord(vbucket, seqno, "old"));
+  }
+  CAIRN_ASSERT_OK(WriteLog(records, true));
+  auto before = store_->ReadLog(Vbid(2), Seqno(0), Seqno(kSeqnoMax));
+  LogBatch batch;
+  batch.log_cuts = {{Vbid(2), Seqno(40)}, {Vbid(3), Seqno(100)}, {Vbid(9), Seqno(0)}};
+  batch.records = {LogRecord(2, 41, "new"), LogRecord(2, 200, "new")};
+  batch.meta_puts = {{"vb/2", "at 40"}};
+  CAIRN_ASSERT_OK(store_->WriteLog(batch, true));
+  for (int opening = 0; opening < 2; ++opening) {
+    EXPECT_EQ(AllLog(*store_, 1).size(), 100u);
+    EXPECT_EQ(AllLog(*store_, 3).size(), 100u);
+    const auto cut = AllLog(*store_, 2);
+    EXPECT_EQ(cut.size(), 42u);
+    EXPECT_EQ(cut.at(40), "old");
+    EXPECT_EQ(cut.at(41), "new");
+    EXPECT_EQ(cut.at(200), "new");
+    EXPECT_EQ(store_->GetLog({Vbid(2), Seqno(42)}).code(), Code::kNotFound);
+    EXPECT_EQ(store_->GetMeta("vb/2").value(), "at 40");
+    if (opening == 0) {
+      size_t seen = 0;
+      for (; before->Valid(); before->Next()) ++seen;
+      EXPECT_EQ(seen, 100u) << "an iterator sees what was there when it was made";
+      before.reset();
+      Restart();
+    }
+  }
+}
+
+TEST_P(KvStoreContract, WhatIsWrittenAgainBehindACutStaysAndGoesLikeAnythingElse) {
+  for (int round = 0; round < 5; ++round) {
+    std::vector<std::pair<LogKey, std::string>> records;
+    for (uint64_t seqno = 11; seqno <= 400; ++seqno) {
+      records.push_back(LogRecord(1, seqno, std::to_string(round)));
+    }
+    CAIRN_ASSERT_OK(WriteLog(records, true));
+    if (round == 2) CAIRN_ASSERT_OK(store_->Compact());
+    LogBatch cut;
+    cut.log_cuts = {{Vbid(1), Seqno(10 + static_cast<uint64_t>(round))}};
+    CAIRN_ASSERT_OK(store_->WriteLog(cut, true));
+    EXPECT_EQ(AllLog(*store_, 1).size(), static_cast<size_t>(round));
+  }
+  CAIRN_ASSERT_OK(WriteLog({LogRecord(1, 100, "last")}, true));
+  store_->ReleaseLog(Vbid(1), Seqno(50));
+  CAIRN_ASSERT_OK(store_->Compact());
+  EXPECT_THAT(AllLog(*store_, 1, 51), ElementsAre(Pair(100, "last"))) << "what was cut has come back";
+}
+
+TEST_P(KvStoreContract, ACutOfTooMuchIsRefusedWhole) {
+  LogBatch records;
+  for (uint64_t seqno = 1; seqno <= 10'000; ++seqno) records.records.push_back(LogRecord(1, seqno, ""));
+  CAIRN_ASSERT_OK(store_->WriteLog(records, false));
+  LogBatch cut;
+  cut.log_cuts = {{Vbid(1), Seqno(0)}};
+  cut.meta_puts = {{"m", std::string(kLogBatchBytesMax - 10'000 * 32, 'x')}};  // its name is too much
+  EXPECT_EQ(store_->WriteLog(cut, true).code(), Code::kInvalidArgument);
+  EXPECT_EQ(store_->GetMeta("m").code(), Code::kNotFound);
+  EXPECT_EQ(AllLog(*store_, 1).size(), 10'000u);
+  cut.meta_puts[0].second = "cut";
+  CAIRN_EXPECT_OK(store_->WriteLog(cut, true));
+  EXPECT_THAT(AllLog(*store_, 1), IsEmpty());
+  EXPECT_EQ(store_->GetMeta("m").value(), "cut");
+}
+
+TEST_P(KvStoreContract, ReleasedTombstonesGoAndAllElseStays) {
+  const auto record = [](uint16_t vbucket, const Item& item) {
+    DataChange change{Vbid(vbucket), std::string(item.key()), {}, false};
+    proto::EncodeDataRecord(Vbid(vbucket), item, &change.record);
+    return change;
+  };
+  const auto meta = [](uint64_t seqno) { return ItemMeta{0, 0, Cas(seqno), Seqno(seqno)}; };
+  // Over versions that lie deeper, which must not come back.
+  std::vector<DataChange> values;
+  std::vector<DataChange> deletions;
+  for (uint64_t i = 100; i < 200; ++i) {
+    const std::string key = "k" + std::to_string(i);
+    for (const uint16_t vbucket : {uint16_t{1}, uint16_t{2}}) {
+      values.push_back(record(vbucket, *Item::NewValue(key, "value", meta(i))));
+      deletions.push_back(record(vbucket, *Item::NewDeleted(key, i % 2 == 0, meta(i + 1000))));
+    }
+  }
+  const auto by_key = [](const DataChange& a, const DataChange& b) {
+    return std::pair(a.vbucket, a.key) < std::pair(b.vbucket, b.key);
+  };
+  std::sort(values.begin(), values.end(), by_key);
+  std::sort(deletions.begin(), deletions.end(), by_key);
+  CAIRN_ASSERT_OK(WriteData(values));
+  CAIRN_ASSERT_OK(store_->FlushData());
+  CAIRN_ASSERT_OK(store_->Compact());
+  CAIRN_ASSERT_OK(WriteData(deletions));
+  CAIRN_ASSERT_OK(WriteData({record(1, *Item::NewValue("k150", "again", meta(1100)))}));
+  CAIRN_ASSERT_OK(store_->FlushData());
+  store_->ReleaseTombstones(Vbid(1), Seqno(1159));
+  store_->ReleaseTombstones(Vbid(1), Seqno(1100));  // lowers nothing
+  CAIRN_ASSERT_OK(store_->Compact());
+  const auto left = AllData(*store_, 1);
+  EXPECT_EQ(left.size(), 41u) << "k160 … k199, and the value of k150";
+  EXPECT_FALSE(proto::DataTombstone(left.at("k150")).has_value()) << "a value of a released seqno";
+  EXPECT_EQ(left.count("k159"), 0u);
+  EXPECT_EQ(proto::DataTombstone(left.at("k160")), Seqno(1160));
+  EXPECT_EQ(AllData(*store_, 2).size(), 100u) << "another vbucket's";
+  CAIRN_ASSERT_OK(store_->DropVbucket(Vbid(1)));
+  CAIRN_ASSERT_OK(WriteData({record(1, *Item::NewDeleted("new", false, meta(5)))}));
+  CAIRN_ASSERT_OK(store_->FlushData());
+  CAIRN_ASSERT_OK(store_->Compact());
+  EXPECT_EQ(AllData(*store_, 1).size(), 1u)
+      << "what was released before the vbucket was dropped counts still";
 }
 
 INSTANTIATE_TEST_SUITE_P(Stores, KvStoreContract,

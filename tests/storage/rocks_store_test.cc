@@ -135,7 +135,8 @@ TEST_F(RocksStoreTest, AFileInPlaceOfTheDirectoryIsAnError) {
 }
 
 TEST_F(RocksStoreTest, RocksDbMayNeverRecoverByItself) {
-  const RocksOptions rocks = MakeRocksOptions(options_, std::make_shared<LogRelease>(), std::make_shared<LogRelease>());
+  const RocksOptions rocks =
+      MakeRocksOptions(options_, std::make_shared<LogRelease>(), std::make_shared<LogRelease>());
   EXPECT_EQ(rocks.db.max_bgerror_resume_count, 0);
   bool auto_recovery = true;
   for (const auto& listener : rocks.db.listeners) {
