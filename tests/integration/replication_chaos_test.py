@@ -146,7 +146,7 @@ class Chaos(ClusterCase):
                 raise
         self.equal()
         for replica in self.replicas:
-            self.verified(replica)
+            self.verified(self.active, replica, self.recorder)
 
 
 if __name__ == "__main__":

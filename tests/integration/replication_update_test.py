@@ -60,7 +60,7 @@ class OnlineUpdate(ClusterCase):
             self.write(active)
             self.same(*nodes, recorder=self.recorder)
         for node in nodes[1:]:
-            self.verified(node)
+            self.verified(active, node, self.recorder)
         for node in nodes:
             node.stop()
         for node in nodes:
