@@ -124,7 +124,7 @@ struct Producer::Rep {
   void NoteSent(Stream& stream, int64_t now);
   void MarkReady(Stream& stream);
   void EndStream(Stream& stream, EndReason reason, std::string_view text);
-  void EndWhenDumped(Stream& stream);
+  bool EndWhenDumped(Stream& stream);
   void AddState(Vbid vbucket, VbucketState state, uint64_t epoch);
   void AddEnd(Vbid vbucket, EndReason reason, std::string_view text);
   void WriteLateFrames();

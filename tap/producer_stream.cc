@@ -190,8 +190,7 @@ void Producer::Rep::EndBackfill(Stream& stream, int64_t now) {
   if (end != stream.sent || current == &stream || stream.in_data) {
     return EndStream(stream, EndReason::kBackfillFailed, "the disk's records end before their end");
   }
-  EndWhenDumped(stream);
-  if (streams[stream.vbucket().get()].get() != &stream) return;
+  if (EndWhenDumped(stream)) return;
   stream.not_before_ns = 0;
   Join(stream, now);
 }
@@ -232,8 +231,7 @@ void Producer::Rep::ServeLive(Stream& stream, int64_t now) {
   // A notice without operations, or a marker among them, may mean another state of the vbucket.
   if ((nothing || HasMarker(batch)) && !StillStreams(stream)) return;
   if (nothing) {
-    EndWhenDumped(stream);
-    if (streams[stream.vbucket().get()].get() == &stream) GiveStep(stream, now);
+    if (!EndWhenDumped(stream)) GiveStep(stream, now);
     return;
   }
   // Seqnos that have no operations may be counted twice where a cursor begins, but never be left out.
@@ -340,8 +338,11 @@ void Producer::Rep::EndCheckpoint(Stream& stream, const checkpoint::Batch& batch
   stream.checkpoint = CheckpointId(0);
 }
 
-void Producer::Rep::EndWhenDumped(Stream& stream) {
-  if (stream.request.dump && stream.sent >= stream.dump_end) EndStream(stream, EndReason::kOk, "");
+/// True: it was a dump, it is complete, and the stream is gone.
+bool Producer::Rep::EndWhenDumped(Stream& stream) {
+  if (!stream.request.dump || stream.sent < stream.dump_end) return false;
+  EndStream(stream, EndReason::kOk, "");
+  return true;
 }
 
 void Producer::Rep::EndStream(Stream& stream, EndReason reason, std::string_view text) {
