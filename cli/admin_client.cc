@@ -205,6 +205,8 @@ Result<std::unique_ptr<AdminClient>> AdminClient::Make(const AdminOptions& optio
   arguments.SetMaxReceiveMessageSize(kMessageBytesMax);
   // A node is asked directly, whatever proxy the environment names for the web.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  // A connection of its own: a node limits the calls on one, and a watch takes one for good.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   auto rep = std::make_unique<Rep>();
   rep->options = options;
   rep->stub = admin::Admin::NewStub(grpc::CreateCustomChannel(options.address, credentials, arguments));

@@ -159,7 +159,7 @@ class Declarer {
             {"memory", "persisted", "majority", "majority-and-persisted", "persisted-majority"}));
     durability
         ->add_option("--copies", options_.copies, "Copies that each vbucket should have, the active included")
-        ->check(CLI::Range(1u, 16u));
+        ->check(CLI::Range(1u, 64u));
     durability
         ->add_option("--timeout-ms", options_.timeout_ms,
                      "A write that is not that safe after so long is answered \"ambiguous\"")

@@ -333,9 +333,10 @@ grpc::Status AdminCalls::ListVbuckets(grpc::ServerContext*, const admin::v1::Lis
 
 grpc::Status AdminCalls::GetDurability(grpc::ServerContext*, const admin::v1::GetDurabilityRequest*,
                                        admin::v1::Durability* reply) {
-  reply->set_level(std::string(engine::DurabilityLevelName(deps_.engine->durability())));
-  reply->set_copies(deps_.engine->options().durability_copies);
-  reply->set_timeout_ms(options_.durability_timeout_ms);
+  const engine::DurabilitySettings settings = deps_.engine->durability_settings();
+  reply->set_level(std::string(engine::DurabilityLevelName(settings.level)));
+  reply->set_copies(settings.copies);
+  reply->set_timeout_ms(settings.timeout_ms);
   return grpc::Status::OK;
 }
 
@@ -345,9 +346,12 @@ grpc::Status AdminCalls::SetDurability(grpc::ServerContext* context, const admin
     const std::optional<engine::DurabilityLevel> level = engine::DurabilityLevelOf(request->level());
     if (!level)
       return Status(Code::kInvalidArgument, fmt::format("there is no level \"{}\"", request->level()));
-    return deps_.engine->SetDurability(*level);
+    return deps_.engine->SetDurability({*level, request->copies(), request->timeout_ms()});
   };
-  const grpc::Status answer = Logged(*context, "durability " + request->level(), set());
+  const grpc::Status answer = Logged(*context,
+                                     fmt::format("durability {} of {} copies within {} ms", request->level(),
+                                                 request->copies(), request->timeout_ms()),
+                                     set());
   return answer.ok() ? GetDurability(context, nullptr, reply) : answer;
 }
 

@@ -32,7 +32,6 @@ struct AdminOptions {
   tap::TlsFiles tls;
   std::string version;                           // of this program
   std::vector<std::string> memcached_addresses;  // of this node, for those who ask
-  uint32_t durability_timeout_ms = 0;            // as the protocol server has it
 };
 
 struct AdminDeps {

@@ -19,9 +19,13 @@
 #include "base/log.h"
 #include "base/size.h"
 #include "engine/engine.h"
+#include "engine/replication.h"
 #include "engine/storage/kv_store.h"
+#include "server/admin_service.h"
 #include "server/config.h"
 #include "server/server.h"
+#include "tap/service.h"
+#include "tap/stats.h"
 
 namespace cairn::server {
 namespace {
@@ -120,13 +124,88 @@ Result<std::unique_ptr<engine::Engine>> OpenEngine(const engine::EngineOptions& 
   return engine::Engine::Open(options, std::move(deps));
 }
 
-void AnnounceReady(const Server& server, const engine::EngineOptions& engine) {
-  std::string line = fmt::format("cairnd ready pid={} port={} listen=", getpid(), server.port());
-  for (size_t i = 0; i < server.addresses().size(); ++i) {
-    line += (i == 0 ? "" : ",") + server.addresses()[i];
+// Everything of one process that serves, in the order in which it begins.
+struct Node {
+  std::unique_ptr<engine::Engine> engine;
+  std::unique_ptr<tap::TapService> tap;  // none without a disk
+  std::unique_ptr<Server> server;
+  std::unique_ptr<AdminService> admin;  // none without --admin-port
+};
+
+// Before the memcached port opens, so that no client writes to what shall be a replica.
+Status StartTap(const Config& config, Clock& clock, Node& node) {
+  if (config.engine.data_dir.empty()) return Status::Ok();
+  tap::TapService::Options options;
+  options.node_name = config.replication.node_name;
+  options.data_dir = config.engine.data_dir;
+  options.listen = config.replication.listen;
+  options.port = config.replication.tap_port;
+  options.tls = config.replication.tls;
+  options.replica_of = config.replication.replica_of;
+  options.window_bytes = config.replication.window_bytes;
+  options.max_item_size = config.engine.max_item_size;
+  CAIRN_ASSIGN_OR_RETURN(node.tap, tap::TapService::Start(options, node.engine->replication(), clock));
+  return Status::Ok();
+}
+
+Status StartServer(const Config& config, Clock& clock, Node& node) {
+  StatsReport::Groups groups;
+  if (node.tap != nullptr) {
+    groups["tap"] = [tap = node.tap.get(), &clock](std::string_view argument, const engine::StatSink& sink) {
+      return tap::WriteTapStats(tap->Connections(true), argument, clock.SteadyNs(), sink);
+    };
   }
+  CAIRN_ASSIGN_OR_RETURN(node.server, Server::Start(config.server, *node.engine, clock, std::move(groups)));
+  return Status::Ok();
+}
+
+Status StartAdmin(const Config& config, Clock& clock, Node& node) {
+  if (!config.replication.admin_port.has_value()) return Status::Ok();
+  AdminOptions options;
+  options.listen = config.replication.listen;
+  options.port = *config.replication.admin_port;
+  options.tls = config.replication.tls;
+  options.version = kCairnVersion;
+  options.memcached_addresses = node.server->addresses();
+  AdminDeps deps;
+  deps.engine = node.engine.get();
+  deps.tap = node.tap.get();
+  deps.clock = &clock;
+  deps.stats = [server = node.server.get()](std::string_view request, const engine::StatSink& sink) {
+    return server->report().Write(request, sink) != StatsReport::Answer::kUnknown;
+  };
+  CAIRN_ASSIGN_OR_RETURN(node.admin, AdminService::Start(options, deps));
+  return Status::Ok();
+}
+
+Status StartServices(const Config& config, Clock& clock, Node& node) {
+  CAIRN_RETURN_IF_ERROR(StartTap(config, clock, node));
+  CAIRN_RETURN_IF_ERROR(StartServer(config, clock, node));
+  return StartAdmin(config, clock, node);
+}
+
+// The other way round: what uses something ends before it.
+void StopServices(Node& node) {
+  if (node.admin != nullptr) node.admin->Stop();
+  if (node.server != nullptr) node.server->Stop();
+  if (node.tap != nullptr) node.tap->Stop();
+}
+
+std::string Join(const std::vector<std::string>& addresses) {
+  std::string joined;
+  for (const std::string& address : addresses) joined += (joined.empty() ? "" : ",") + address;
+  return joined;
+}
+
+void AnnounceReady(const Node& node, const engine::EngineOptions& engine) {
+  std::string line = fmt::format("cairnd ready pid={} port={} listen={}", getpid(), node.server->port(),
+                                 Join(node.server->addresses()));
   line += fmt::format(" vbuckets={} memory_quota={} data_dir={}", engine.vbuckets, engine.memory_quota,
                       engine.data_dir.empty() ? "-" : engine.data_dir);
+  if (node.tap != nullptr && !node.tap->addresses().empty()) {
+    line += " tap=" + node.tap->addresses().front();
+  }
+  if (node.admin != nullptr) line += " admin=" + node.admin->addresses().front();
   CAIRN_LOG(kInfo, "{}", line);
   std::puts(line.c_str());
   std::fflush(stdout);
@@ -152,17 +231,17 @@ int Serve(Config config, const std::vector<std::string>& args) {
   if (!opened.ok()) {
     return Fail("cannot open the data in " + config.engine.data_dir + ": " + opened.status().ToString());
   }
-  const std::unique_ptr<engine::Engine> engine = std::move(opened).value();
-  Result<std::unique_ptr<Server>> started = Server::Start(config.server, *engine, clock);
-  if (!started.ok()) {
-    static_cast<void>(engine->Shutdown(true));
-    return Fail(std::string(started.status().message()));
+  Node node;
+  node.engine = std::move(opened).value();
+  if (const Status started = StartServices(config, clock, node); !started.ok()) {
+    StopServices(node);
+    static_cast<void>(node.engine->Shutdown(true));
+    return Fail(std::string(started.message()));
   }
-  const std::unique_ptr<Server> server = std::move(started).value();
-  AnnounceReady(*server, config.engine);
-  if (ServeUntilSignal(signals, args)) LetClientsFinish(*server);
-  server->Stop();
-  const Status saved = engine->Shutdown(true);
+  AnnounceReady(node, config.engine);
+  if (ServeUntilSignal(signals, args)) LetClientsFinish(*node.server);
+  StopServices(node);
+  const Status saved = node.engine->Shutdown(true);
   if (!saved.ok()) return Fail("could not save everything: " + saved.ToString());
   CAIRN_LOG(kInfo, "ended cleanly");
   FlushLog();

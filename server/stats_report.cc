@@ -218,8 +218,9 @@ void StatsReport::WriteSettings(const StatSink& sink) const {
   out.Number("sync_interval_ms", engine.sync_interval_ms);
   out.Number("sync_timeout_ms", options_.commit_timeout_ms);
   out.Text("durability", engine::DurabilityLevelName(engine_.durability()));
-  out.Number("copies", engine.durability_copies);
-  out.Number("durability_timeout_ms", options_.durability_timeout_ms);
+  const engine::DurabilitySettings durability = engine_.durability_settings();
+  out.Number("copies", durability.copies);
+  out.Number("durability_timeout_ms", durability.timeout_ms);
   out.Text("data_dir", engine.data_dir.empty() ? "NULL" : engine.data_dir);
   out.Number("vbuckets", engine.vbuckets);
   static_cast<void>(engine_.Stats("settings", "", out.AsSink()));
