@@ -69,7 +69,10 @@ void CopyCompare::Decide(Pair& pair, const Copy& asked, const Copy& other) {
     pair.what = here_asked ? Compare(row, cut) : Compare(cut, row);
     pair.equal = pair.what.empty();
     pair.items = row.items;
-    pair.different = !pair.equal && ++pair.confirmations >= kConfirmations;
+    // On different branches one of them may still have to take something back: what is compared is not the
+    // same.
+    const bool one_branch = row.history_uuid == cut.history_uuid;
+    pair.different = !pair.equal && one_branch && ++pair.confirmations >= kConfirmations;
     return;
   }
 }

@@ -75,10 +75,25 @@ TEST(CopyCompareTest, ItemsAndHistoryCountToo) {
     compare.Add(Side::kHere, {Row(0, 5, 1, 1000), Row(1, 5, 1)});
     compare.Add(Side::kPeer, {Row(0, 5, 1, 1001), other_branch});
   }
+  EXPECT_EQ(compare.Open(), std::vector<uint32_t>{1}) << "a copy on another branch may still roll back";
   const auto differences = compare.Differences();
   ASSERT_EQ(differences.size(), 2u);
   EXPECT_EQ(differences[0].what, "1,000 items here, 1,001 there at seqno 5");
   EXPECT_EQ(differences[1].what, "another branch of history here than there at seqno 5");
+}
+
+TEST(CopyCompareTest, ACopyThatHasNotRolledBackYetIsWaitedFor) {
+  CopyCompare compare({});
+  VbucketRow before = Row(0, 5, 7);
+  before.history_uuid = 78;
+  for (int round = 0; round < 5; ++round) {
+    compare.Add(Side::kHere, {Row(0, 5, 1)});
+    compare.Add(Side::kPeer, {before});
+  }
+  EXPECT_FALSE(compare.decided());
+  compare.Add(Side::kPeer, {Row(0, 5, 1)});
+  EXPECT_TRUE(compare.decided());
+  EXPECT_EQ(compare.equal(), 1u);
 }
 
 TEST(CopyCompareTest, WhatOneSideDoesNotHaveIsADifferenceAtOnce) {
