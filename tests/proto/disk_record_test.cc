@@ -161,8 +161,10 @@ TEST(GoldenBytes, DataRecord) {
 }
 
 TEST(GoldenBytes, Tombstone) {
-  EXPECT_EQ(Hex(DataOf(*Item::NewDeleted("key", false, kMeta))), "T1");
-  EXPECT_EQ(Hex(DataOf(*Item::NewDeleted("key", true, kMeta))), "T2");
+  EXPECT_EQ(Hex(DataOf(*Item::NewDeleted("key", false, kMeta))),
+            "010235f27f49f0a2048877665544332211effdb6f50d80e2cfaa06");
+  EXPECT_EQ(Hex(DataOf(*Item::NewDeleted("key", true, kMeta))),
+            "0106143ec43cf0a2048877665544332211effdb6f50d80e2cfaa06");
 }
 
 TEST(GoldenBytes, Marker) {
