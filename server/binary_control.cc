@@ -89,6 +89,8 @@ Outcome BinaryExecutor::ExecuteVbucket(const Request& request) {
       return AnswerCheckpoint(request, engine_.CreateCheckpoint(vbucket));
     case Opcode::kLastClosedCheckpoint:
       return AnswerCheckpoint(request, engine_.LastClosedCheckpoint(vbucket));
+    case Opcode::kGetReplica:
+      return GetReplica(request);
     case Opcode::kObserve:
       return Observe(request);
     case Opcode::kObserveSeqno:

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "engine/replication.h"
 #include "server/binary_executor.h"
 #include "server/binary_numbers.h"
 
@@ -108,6 +109,18 @@ Outcome BinaryExecutor::ObserveSeqno(const Request& request) {
     AppendBigEndian(branch->end.get(), body);
   }
   return AnswerValue(request, body);
+}
+
+// A read of a replica (or of an active), for a client that cannot reach the active.
+Outcome BinaryExecutor::GetReplica(const Request& request) {
+  const engine::OpKey key = engine_.MakeKey(request.key);
+  if (request.header.vbucket != 0 && request.header.vbucket != key.vbucket.get()) {
+    return AnswerCode(request, Code::kNotMyVbucket);
+  }
+  const engine::GetResult result = engine_.replication().GetReplica(key, waiter_);
+  if (result.code == Code::kWouldBlock) return Park();
+  stats_.Add(Counter::kCmdGet);
+  return AnswerGet(request, result);
 }
 
 // Pairs of a uuid and the seqno where its branch begins, newest first.

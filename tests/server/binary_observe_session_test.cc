@@ -267,6 +267,27 @@ TEST_F(BinaryObserve, WithoutADiskNothingPersists) {
   EXPECT_EQ(One(request).status, BinaryStatus::kNotSupported);
 }
 
+TEST_F(BinaryObserve, GetReplicaReadsWhatGetRefuses) {
+  Request set = Store(Opcode::kSet, "a", "hello", 7);
+  const uint64_t cas = One(set).cas;
+  const uint16_t vbucket = VbidOf("a", 16).get();
+  EXPECT_EQ(One(Plain(Opcode::kGetReplica, "a")).value, "hello") << "an active answers too";
+  ASSERT_TRUE(SetState(vbucket, engine::VbucketState::kReplica).ok());
+  EXPECT_EQ(One(Plain(Opcode::kGet, "a")).status, BinaryStatus::kNotMyVbucket);
+  Request request = Plain(Opcode::kGetReplica, "a");
+  request.vbucket = vbucket;
+  const Answer answer = One(request);
+  EXPECT_EQ(answer.value, "hello");
+  EXPECT_EQ(answer.extras, U32(7));
+  EXPECT_EQ(answer.cas, cas);
+  EXPECT_EQ(answer.key, "");
+  request.vbucket = static_cast<uint16_t>(vbucket == 1 ? 2 : 1);
+  EXPECT_EQ(One(request).status, BinaryStatus::kNotMyVbucket);
+  EXPECT_EQ(One(Plain(Opcode::kGetReplica, "missing")).status, BinaryStatus::kNotFound);
+  ASSERT_TRUE(SetState(vbucket, engine::VbucketState::kDead).ok());
+  EXPECT_EQ(One(Plain(Opcode::kGetReplica, "a")).status, BinaryStatus::kNotMyVbucket);
+}
+
 TEST_F(BinaryObserve, AnEngineThatShutsDownAnswersWhoWaits) {
   Request request = In(3, Opcode::kSeqnoPersistence);
   request.extras = U64(1'000'000);
