@@ -38,8 +38,8 @@ struct Service {
   ServerStats& stats;
   const StatsReport& report;
   proto::Limits limits;
-  // A write for which only the sync policy asks is answered "ambiguous" when it is not durable by then; others
-  // that do not say themselves have Engine::durability_settings().
+  // A write for which only the sync policy asks is answered "ambiguous" when it is not durable by then;
+  // others that do not say themselves have Engine::durability_settings().
   uint32_t commit_timeout_ms = 5'000;
   /// A batch ends when so many bytes of answers wait, so that they are sent before more are made.
   size_t output_bytes_max = 1u << 20;
