@@ -225,9 +225,9 @@ class Replication {
   /// All operations of `range`, ascending by seqno: visible and persisted together or not at all. Bounded
   /// slices under the lock. kWouldBlock: over the memory quota, or about to be promoted; nothing was taken,
   /// try again. OUT_OF_RANGE: a seqno at or below the high one or outside the range, a range that begins
-  /// behind the high one (something is missing), an earlier checkpoint than the open one. CORRUPTION: a marker
-  /// that does not parse, an item without its value. NOT_MY_VBUCKET: not a replica (any more), or in a disk
-  /// snapshot.
+  /// behind the high one (something is missing), an earlier checkpoint than the open one. CORRUPTION: a
+  /// marker that does not parse, an item without its value. NOT_MY_VBUCKET: not a replica (any more), or in a
+  /// disk snapshot.
   Code Apply(Vbid vbucket, const SnapshotRange& range, std::span<const ItemRef> operations);
   /// Closes the checkpoint as the source did and compares digests. kDifferent: an alarm has been raised and
   /// the evidence written; the caller rolls back to 0. An end that was seen already is kNotCompared.

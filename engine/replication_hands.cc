@@ -57,7 +57,7 @@ bool Follow(const ReplicationParts& parts, VBucket& vb, const AdoptRequest& requ
     if (news) vb.set_record_in_doubt(true);
     // Before anything is recorded: what is answered to clients from here on would not be kept.
     vb.SetState(VbucketState::kReplica, core.clock->WallNs(), core.Now(), fx);
-    *gap = !vb.CloseGap(core.Now(), fx);
+    *gap = !vb.ForgetOwnSequence(core.Now(), fx);
   }
   core.Finish(vb, fx);
   return news;

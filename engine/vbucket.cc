@@ -217,6 +217,7 @@ void VBucket::SetState(VbucketState state, int64_t wall_ns, const OpTime& now, E
     marker.time_ns = wall_ns;
     AppendMarker(marker, now, fx);
   } else if (state == VbucketState::kReplica) {
+    own_sequence_ = true;
     passed_ = checkpoints_->high_seqno();
     source_persisted_ = verified_ = Seqno();
     verified_checkpoint_ = CheckpointId();
@@ -360,7 +361,7 @@ void VBucket::DropConsumedTombstones(Effects& fx) {
 Seqno VBucket::MergeBound() const {
   Seqno bound = persisted_;
   if (window_) bound = std::min(bound, window_->start);
-  if (flush_hold_ != Seqno()) bound = std::min(bound, flush_hold_ - 1);
+  if (flush_hold_ != Seqno() && !merge_to_end_) bound = std::min(bound, flush_hold_ - 1);
   // The marker that voids a range stands right behind it; until it is durable the range is not decided on
   // disk by this vbucket's own log.
   if (!void_ranges_.empty() && persisted_ <= void_ranges_.back().end) {

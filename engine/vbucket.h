@@ -235,14 +235,14 @@ class VBucket {
   /// parked while a snapshot is being applied.
   GetResult PeekReplica(const hashtable::HashedKey& key, const WaiterRef& waiter, const OpTime& now,
                         Effects& fx) CAIRN_REQUIRES(mutex);
-  /// A gap that an unclean restart as an active has made is not the source's. False: not everything is
-  /// persisted yet.
-  bool CloseGap(const OpTime& now, Effects& fx) CAIRN_REQUIRES(mutex);
+  /// Before it follows a source: a gap of seqnos and numbers of checkpoints that it has made itself, as an
+  /// active or at a restart, are not the source's. False: not everything is persisted yet.
+  bool ForgetOwnSequence(const OpTime& now, Effects& fx) CAIRN_REQUIRES(mutex);
   /// The record on disk may be another than MetaAt says (a write failed).
   bool record_in_doubt() const CAIRN_REQUIRES(mutex) { return record_in_doubt_; }
   void set_record_in_doubt(bool in_doubt) CAIRN_REQUIRES(mutex) { record_in_doubt_ = in_doubt; }
-  /// Nothing is applied from here until FinishPromotion or CancelPromotion. kWouldBlock: just being applied to; kNotSupported: in
-  /// a disk snapshot; kNotMyVbucket: does not exist.
+  /// Nothing is applied from here until FinishPromotion or CancelPromotion. kWouldBlock: just being applied
+  /// to; kNotSupported: in a disk snapshot; kNotMyVbucket: does not exist.
   Code BeginPromotion() CAIRN_REQUIRES(mutex);
   void CancelPromotion() CAIRN_REQUIRES(mutex) { promoting_ = false; }
   struct Promotion {
@@ -352,7 +352,8 @@ class VBucket {
   /// Ended by ReplaceContent or CancelHold.
   void HoldLog() CAIRN_REQUIRES(mutex) { log_held_ = true; }
   void CancelHold(Effects& fx) CAIRN_REQUIRES(mutex);
-  /// A replica's log may be merged to its end, whatever its source has persisted.
+  /// A replica's log may be merged to its end, whatever its source has persisted: a disk snapshot goes on
+  /// behind it.
   void SetMergeToEnd(bool to_end) CAIRN_REQUIRES(mutex) { merge_to_end_ = to_end; }
   /// Everything up to the end is in the log, and that in data.
   bool AllMerged() const CAIRN_REQUIRES(mutex) {
@@ -475,6 +476,7 @@ class VBucket {
   bool promoting_ CAIRN_GUARDED_BY(mutex) = false;
   bool suspended_ CAIRN_GUARDED_BY(mutex) = false;
   bool record_in_doubt_ CAIRN_GUARDED_BY(mutex) = false;
+  bool own_sequence_ CAIRN_GUARDED_BY(mutex) = true;  // not a source's
   VbucketState state_ CAIRN_GUARDED_BY(mutex) = VbucketState::kActive;
   const Phase* phase_ CAIRN_GUARDED_BY(mutex) = nullptr;
   hashtable::HashTable table_ CAIRN_GUARDED_BY(mutex);

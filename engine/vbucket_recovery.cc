@@ -99,6 +99,7 @@ void VBucket::OpenSequence(bool clean, uint64_t new_uuid, const OpTime& now) {
   source_persisted_ = verified_ = Seqno();
   verified_checkpoint_ = CheckpointId();
   passed_ = replayed_;
+  own_sequence_ = !follows;
   checkpoints_ = std::make_unique<checkpoint::CheckpointManager>(options_.checkpoint_limits, replayed_,
                                                                  open_id, now.steady_ns);
   if (branch) {
@@ -242,6 +243,8 @@ std::unique_ptr<checkpoint::CheckpointManager> VBucket::EndSnapshot(CheckpointId
   persistence_cursor_ = cursor.value();
   snapshot_start_ = snapshot_end_ = Seqno();
   checkpoint_ends_.clear();
+  // A source's data never ends in the middle of a flush_all.
+  flush_seqno_ = flush_hold_ = flush_end_ = Seqno();
   Account();
   return before;
 }

@@ -223,14 +223,17 @@ bool VBucket::CollectEverySome(hashtable::VisitCursor& cursor, size_t items_min,
 
 // --- changing hands ---
 
-bool VBucket::CloseGap(const OpTime& now, Effects& fx) {
+bool VBucket::ForgetOwnSequence(const OpTime& now, Effects& fx) {
+  if (!own_sequence_) return true;
   const Seqno high = checkpoints_->high_seqno();
-  if (checkpoints_->next_seqno() == high + 1) return true;
   if (persisted_ < high) return false;
-  // All that was there is on disk, so another sequence may stand in for this one.
+  // All that was there is on disk, so another sequence may stand in for this one. Its checkpoint takes the
+  // number that the source says.
+  own_sequence_ = false;
   CancelStreams(fx);
-  checkpoints_ = std::make_unique<checkpoint::CheckpointManager>(
-      options_.checkpoint_limits, high, checkpoints_->open_checkpoint().id, now.steady_ns);
+  checkpoints_ = std::make_unique<checkpoint::CheckpointManager>(options_.checkpoint_limits, high,
+                                                                 CheckpointId(1), now.steady_ns);
+  persisted_checkpoint_ = CheckpointId();
   Result<checkpoint::CursorId> cursor = checkpoints_->AddCursor("persistence", high + 1);
   CAIRN_CHECK(cursor.ok());
   persistence_cursor_ = cursor.value();

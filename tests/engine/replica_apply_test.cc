@@ -215,9 +215,9 @@ TEST_F(Replica, KeepsOnlySoMuchEvidence) {
   OpenBoth(options);
   for (uint64_t i = 1; i <= 40; ++i) {
     const ItemRef item = Item::NewValue("k", "v", ItemMeta{0, 0, Cas(i), Seqno(i)});
-    ASSERT_EQ(b.R().Apply(Vbid(0), {CheckpointId(i), Seqno(i - 1), Seqno(i), Seqno()},
-                          std::vector<ItemRef>{item}),
-              Code::kOk);
+    ASSERT_EQ(
+        b.R().Apply(Vbid(0), {CheckpointId(i), Seqno(i - 1), Seqno(i), Seqno()}, std::vector<ItemRef>{item}),
+        Code::kOk);
     ASSERT_EQ(*b.R().EndCheckpoint(Vbid(0), {CheckpointId(i), Seqno(i), 17}), DigestVerdict::kDifferent);
   }
   size_t files = 0;
@@ -263,7 +263,8 @@ TEST_F(Replica, AStreamThatIsDroppedOrWhoseSequenceIsReplacedHearsOfIt) {
   EXPECT_EQ(a.R().OpenCursor(Vbid(1), "x", Seqno(0)).code(), Code::kNotMyVbucket);
   const StreamCursor slow = a.R().OpenCursor(vb, "slow", Seqno(0)).value();
   EXPECT_EQ(a.R().OpenCursor(vb, "slow", Seqno(0)).code(), Code::kExists);
-  for (int i = 0; i < 40; ++i) ASSERT_EQ(a.E().Set("k" + std::to_string(i), std::string(50'000, 'v')), Code::kOk);
+  for (int i = 0; i < 40; ++i)
+    ASSERT_EQ(a.E().Set("k" + std::to_string(i), std::string(50'000, 'v')), Code::kOk);
   int told = 0;
   a.R().AddListener([&](Vbid) { ++told; });
   a.Persist();

@@ -29,6 +29,13 @@ class Node {
     engine->Open();
   }
   void Kill() { engine->Kill(); }
+  /// An empty disk, and nobody on it.
+  void Renew() {
+    engine.reset();
+    gate.refuse = nullptr;
+    std::destroy_at(&store);
+    std::construct_at(&store, ++renewed_);
+  }
   void CrashAndReopen() {
     engine->Kill();
     store.Crash();
@@ -90,6 +97,7 @@ class Node {
  private:
   ManualClock* clock_;
   const uint64_t seed_;
+  uint64_t renewed_ = 100;
 };
 
 /// What a consumer does for one vbucket, as long as the source's memory reaches back.
@@ -169,6 +177,11 @@ class ReplicaTest : public ::testing::Test {
       followers.back().Begin();
       ASSERT_FALSE(HasFatalFailure());
     }
+  }
+  void Renew() {
+    followers.clear();
+    a.Renew();
+    b.Renew();
   }
   void CatchUp() {
     for (Follower& follower : followers) follower.CatchUp();
