@@ -202,7 +202,7 @@ bool UpdateCoordinator::Step() {
   if (!job_) {
     CheckCaps();
     ResolveDoubt();
-    return ReclaimSome();
+    if (!TakeOrphan()) return ReclaimSome();
   }
   const bool progress = Advance(*job_) || ReclaimSome();
   if (job_->stage == Stage::kEnded) {
@@ -514,6 +514,34 @@ bool UpdateCoordinator::Decide(Job& job) {
   Publish(commit ? UpdatePhase::kCompleting : UpdatePhase::kReverting);
   job.stage = Stage::kMove;
   return true;
+}
+
+/// An update whose every window is gone: this node was deposed, and its vbuckets were rolled back to before
+/// START, or have followed their source to the update's end. Nobody would end it here, and nothing else could
+/// begin, so it is forgotten. Its outcome is not noted: the vbuckets know it that have seen it.
+bool UpdateCoordinator::TakeOrphan() {
+  UpdateId open;
+  {
+    MutexLock lock(mutex_);
+    const int64_t now = core_.clock->SteadyNs();
+    if (phase_ != UpdatePhase::kUpdating || adopting_ || in_doubt_ || now < next_orphan_ns_) return false;
+    next_orphan_ns_ = now + kSecond;
+    open = current_.id;
+  }
+  for (const auto& vb : core_.vbuckets) {
+    MutexLock lock(vb->mutex);
+    if (vb->exists() && vb->window() && vb->window()->id == open) return false;
+  }
+  CAIRN_PROBE("update.orphan");
+  CAIRN_LOG(kWarn, "online update {} has no window here any more and is forgotten", open.ToHex());
+  Job job;
+  job.stage = Stage::kAbort;
+  job.failure = Status(Code::kCancelled, "its windows are gone");
+  job_ = std::move(job);
+  MutexLock lock(mutex_);
+  busy_ = !adopting_;
+  if (!busy_) job_.reset();
+  return busy_;
 }
 
 void UpdateCoordinator::ResolveDoubt() {

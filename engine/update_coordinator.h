@@ -132,6 +132,8 @@ class UpdateCoordinator {
   void CheckCaps();
   /// When a decision could not be made durable and its command was given up: makes sure that it is not.
   void ResolveDoubt();
+  /// Makes a job of forgetting the open update when no vbucket is in its window any more.
+  bool TakeOrphan() CAIRN_EXCLUDES(mutex_);
   UpdateOutcome OutcomeOf(const proto::UpdateMeta& meta) const;
 
   Core& core_;
@@ -141,7 +143,8 @@ class UpdateCoordinator {
   std::vector<std::unique_ptr<Phase>> phases_;  // all that vbuckets may point to
   std::optional<Job> job_;                      // of the stepping thread
   int64_t next_cap_check_ns_ = 0;
-  int64_t next_doubt_ns_ = 0;  // guarded like job_: of the stepping thread
+  int64_t next_orphan_ns_ = 0;  // guarded like job_
+  int64_t next_doubt_ns_ = 0;   // guarded like job_: of the stepping thread
   int cap_warned_percent_ = 0;
 
   mutable Mutex mutex_;
