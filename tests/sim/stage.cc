@@ -101,12 +101,8 @@ void Stage::WaitUntilSettled() {
   std::string unsettled;
   while (!world_.failed() && world_.now_ns() < deadline) {
     RunUntil(world_.now_ns() + 500 * kMs);
-    if (!updates_.EndAll()) {
-      unsettled = "an online update is open";
-      settled = 0;
-      continue;
-    }
-    unsettled = Unsettled();
+    unsettled = updates_.EndAll();
+    if (unsettled.empty()) unsettled = Unsettled();
     settled = unsettled.empty() ? settled + 1 : 0;
     if (settled == 3) return;
   }

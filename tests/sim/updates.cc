@@ -103,20 +103,21 @@ void Updates::FlushAll(NodeIndex index) {
   Record(index, KeyOperation::Kind::kFlush, world_.now_ns(), true, branches);
 }
 
-bool Updates::EndAll() {
-  bool all = true;
+std::string Updates::EndAll() {
+  std::string open;
   for (const auto& node : world_.nodes) {
     if (!node->up()) {
-      all = false;
+      open = "node " + std::to_string(node->index()) + " is down";
       continue;
     }
     const UpdatePhase phase = node->engine().update_status().phase;
     if (phase == UpdatePhase::kNormal) continue;
-    all = false;
+    open = "an online update on node " + std::to_string(node->index()) + " is " +
+           std::string(engine::UpdatePhaseName(phase));
     // A copy shows the window of its source, and follows it.
     if (phase == UpdatePhase::kUpdating && !ActiveBranches(node->index()).empty()) Progress(node->index());
   }
-  return all;
+  return open;
 }
 
 }  // namespace cairn::sim

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <string>
 
 #include "tests/sim/history.h"
 #include "tests/sim/world.h"
@@ -20,8 +21,8 @@ class Updates {
   void Progress(NodeIndex node);
   void Submit(NodeIndex node, Step step);
   void FlushAll(NodeIndex node);
-  /// COMPLETE or REVERT where one is open; true when none is open or under way on any node.
-  bool EndAll();
+  /// COMPLETE or REVERT where one is open. Says which is open or under way still; empty: none on any node.
+  std::string EndAll();
   uint64_t started() const { return started_; }
   uint64_t reverted() const { return reverted_; }
   uint64_t completed() const { return completed_; }
