@@ -22,15 +22,15 @@ inline constexpr const char* kProtocolVersion = "1.6.18";
 
 /// Limits and addresses of the protocol server.
 struct ServerOptions {
-  std::vector<std::string> listen;      // numeric addresses; empty: 127.0.0.1, and ::1 where it exists
-  uint16_t port = 11211;                // 0: no TCP listener
-  std::string unix_socket;              // path; empty: none
-  uint32_t unix_socket_mode = 0700;     // permission bits
-  uint32_t threads = 0;                 // event loops; 0: one per CPU, at most 4
-  uint32_t connections_max = 10'000;    // over all listeners
-  uint32_t idle_timeout_s = 0;          // 0: idle connections stay
-  uint32_t slow_client_timeout_s = 60;  // without progress of a pending answer
-  uint32_t commit_timeout_ms = 5'000;   // sync policy always: then the answer is "ambiguous"
+  std::vector<std::string> listen;         // numeric addresses; empty: 127.0.0.1, and ::1 where it exists
+  uint16_t port = 11211;                   // 0: no TCP listener
+  std::string unix_socket;                 // path; empty: none
+  uint32_t unix_socket_mode = 0700;        // permission bits
+  uint32_t threads = 0;                    // event loops; 0: one per CPU, at most 4
+  uint32_t connections_max = 10'000;       // over all listeners
+  uint32_t idle_timeout_s = 0;             // 0: idle connections stay
+  uint32_t slow_client_timeout_s = 60;     // without progress of a pending answer
+  uint32_t commit_timeout_ms = 5'000;      // sync policy always: then the answer is "ambiguous"
   uint32_t durability_timeout_ms = 5'000;  // the same for a write that has to reach more than memory
   uint32_t backlog = 1024;
   bool ephemeral_port = false;  // tests: with port 0, take any free port instead of none
