@@ -377,7 +377,7 @@ void VBucket::MarkMerged(Seqno through) {
   const Seqno merged = std::max(merged_, through);
   merged_ = merged;
   std::erase_if(void_ranges_, [merged](const proto::VoidRange& range) { return range.end <= merged; });
-  while (!checkpoint_ends_.empty() && checkpoint_ends_.front() <= merged) checkpoint_ends_.pop_front();
+  std::erase_if(checkpoint_ends_, [merged](Seqno end) { return end <= merged; });
 }
 
 proto::VbucketMeta VBucket::MetaAt(Seqno merged) const {

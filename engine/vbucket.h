@@ -523,7 +523,8 @@ class VBucket {
   std::vector<checkpoint::CursorId> streams_ CAIRN_GUARDED_BY(mutex);
   Seqno passed_ CAIRN_GUARDED_BY(mutex);  // replica: all of the source's operations up to here were applied
   Seqno source_persisted_ CAIRN_GUARDED_BY(mutex);
-  std::deque<Seqno> checkpoint_ends_ CAIRN_GUARDED_BY(mutex);  // replica: ascending, above merged_
+  // A vector, because an empty deque has an allocation, on each of 65,536 vbuckets.
+  std::vector<Seqno> checkpoint_ends_ CAIRN_GUARDED_BY(mutex);  // replica: ascending, above merged_
   Seqno verified_ CAIRN_GUARDED_BY(mutex);
   CheckpointId verified_checkpoint_ CAIRN_GUARDED_BY(mutex);
   bool mismatch_ CAIRN_GUARDED_BY(mutex) = false;

@@ -150,7 +150,7 @@ void VBucket::NoteCheckpointEnd(Seqno seqno) {
   if (seqno <= merged_ || (!checkpoint_ends_.empty() && seqno <= checkpoint_ends_.back())) return;
   if (checkpoint_ends_.size() >= kCheckpointEndsMax) {
     // Every second one: the log is then merged in larger steps.
-    std::deque<Seqno> kept;
+    std::vector<Seqno> kept;
     for (size_t i = 0; i < checkpoint_ends_.size(); i += 2) kept.push_back(checkpoint_ends_[i]);
     checkpoint_ends_.swap(kept);
   }
