@@ -97,6 +97,7 @@ ConnectionRow FromWire(const admin::Connection& wire) {
   row.probing = wire.probing();
   row.backfilling = wire.backfilling();
   row.streaming = wire.streaming();
+  row.waiting = wire.waiting();
   row.ended = wire.ended();
   row.lag_operations = wire.lag_operations();
   row.lag_us = wire.lag_us();

@@ -57,7 +57,7 @@ struct ConnectionRow {
   uint64_t credits = 0, bytes = 0, messages = 0, operations = 0, backfilled_operations = 0;
   uint64_t reconnects = 0, connected_ms = 0;
   std::string last_error;
-  uint64_t streams_total = 0, probing = 0, backfilling = 0, streaming = 0, ended = 0;
+  uint64_t streams_total = 0, probing = 0, backfilling = 0, streaming = 0, waiting = 0, ended = 0;
   uint64_t lag_operations = 0, lag_us = 0;
   uint64_t backfill_sent = 0, backfill_total = 0;
   uint64_t verified = 0, mismatched = 0;

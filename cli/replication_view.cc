@@ -35,11 +35,11 @@ double BackfillFraction(uint64_t sent, uint64_t total) {
   return whole == 0 ? 0 : static_cast<double>(sent) / static_cast<double>(whole);
 }
 
-bool Copying(const ConnectionRow& c) { return c.backfilling + c.probing != 0; }
+bool Copying(const ConnectionRow& c) { return c.backfilling + c.probing + c.waiting != 0; }
 
 // Few vbuckets are copied at a time, and how large the others are is not known yet: each counts the same.
 double CopiedFraction(const ConnectionRow& c) {
-  const double whole = static_cast<double>(c.streaming + c.backfilling + c.probing);
+  const double whole = static_cast<double>(c.streaming + c.backfilling + c.probing + c.waiting);
   const double under_way =
       static_cast<double>(c.backfilling) * BackfillFraction(c.backfill_sent, c.backfill_total);
   return whole == 0 ? 0 : (static_cast<double>(c.streaming) + under_way) / whole;
@@ -54,8 +54,11 @@ std::string LagTime(uint64_t us) {
 
 std::string States(const ConnectionRow& c) {
   std::string text;
-  const std::pair<uint64_t, const char*> counts[] = {
-      {c.streaming, "stream"}, {c.backfilling, "backfill"}, {c.probing, "probe"}, {c.ended, "ended"}};
+  const std::pair<uint64_t, const char*> counts[] = {{c.streaming, "stream"},
+                                                     {c.backfilling, "backfill"},
+                                                     {c.probing, "probe"},
+                                                     {c.waiting, "waiting"},
+                                                     {c.ended, "ended"}};
   for (const auto& [count, name] : counts) {
     if (count == 0) continue;
     text += fmt::format("{}{} {}", text.empty() ? "" : ", ", FormatCount(count), name);
@@ -102,10 +105,10 @@ std::string RenderBlock(const ReplicationView* before, const ReplicationView& no
        fmt::format("{}, {} operations{}", FormatBytes(c.bytes), FormatCount(c.operations),
                    Speed(RatesBetween(before, now, c))));
   if (Copying(c)) {
-    line("backfill",
-         fmt::format("{}  {} of {} vbuckets copied, {} operations", Bar(CopiedFraction(c)),
-                     FormatCount(c.streaming), FormatCount(c.streaming + c.backfilling + c.probing),
-                     FormatCount(c.backfilled_operations)));
+    line("backfill", fmt::format("{}  {} of {} vbuckets copied, {} operations", Bar(CopiedFraction(c)),
+                                 FormatCount(c.streaming),
+                                 FormatCount(c.streaming + c.backfilling + c.probing + c.waiting),
+                                 FormatCount(c.backfilled_operations)));
   }
   line("verified", Verified(c));
   if (!c.last_error.empty()) line("last error", EscapeForTerminal(c.last_error));
@@ -163,6 +166,7 @@ void ConnectionFields(JsonWriter& json, const ConnectionRow& c) {
                                                            {"probing", c.probing},
                                                            {"backfilling", c.backfilling},
                                                            {"streaming", c.streaming},
+                                                           {"waiting", c.waiting},
                                                            {"ended", c.ended},
                                                            {"lag_operations", c.lag_operations},
                                                            {"lag_bytes_estimate", LagBytes(c)},

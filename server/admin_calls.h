@@ -62,6 +62,8 @@ class AdminCalls final : public admin::v1::Admin::Service {
   Status Watch(grpc::ServerContext* context, const admin::v1::WatchReplicationRequest& request,
                grpc::ServerWriter<admin::v1::ReplicationState>* writer);
   Status NeedTap() const;
+  /// NeedTap, and the address is not this node's own.
+  Status NeedOther(const std::string& address) const;
   void FillReplication(bool streams, admin::v1::ReplicationState* reply) const;
   /// Those that exist here and that `wanted` accepts.
   std::vector<Vbid> VbucketsIn(const std::function<bool(engine::VbucketState)>& wanted) const;

@@ -32,7 +32,7 @@ void StreamToWire(const tap::StreamInfo& info, admin::v1::Stream* wire) {
 
 // What a connection says over all its streams.
 struct Sums {
-  uint32_t probing = 0, backfilling = 0, streaming = 0, ended = 0;
+  uint32_t probing = 0, backfilling = 0, streaming = 0, waiting = 0, ended = 0;
   uint64_t lag_operations = 0, backfill_sent = 0, backfill_total = 0;
   int64_t lag_ns = 0;
   uint32_t verified = 0, mismatched = 0;
@@ -58,8 +58,11 @@ struct Sums {
         backfill_sent += stream.backfill_sent;
         backfill_total += stream.backfill_total;
         return;
-      case tap::StreamState::kStream:
       case tap::StreamState::kPaused:
+        // One that has sent everything is only quiet.
+        ++(stream.sent < stream.high ? waiting : streaming);
+        return;
+      case tap::StreamState::kStream:
         ++streaming;
         return;
       case tap::StreamState::kEnded:
@@ -93,6 +96,7 @@ void ToWire(const tap::ConnectionInfo& info, int64_t now_ns, bool streams, admin
   wire->set_probing(sums.probing);
   wire->set_backfilling(sums.backfilling);
   wire->set_streaming(sums.streaming);
+  wire->set_waiting(sums.waiting);
   wire->set_ended(sums.ended);
   wire->set_lag_operations(sums.lag_operations);
   wire->set_lag_us(Us(sums.lag_ns));

@@ -271,6 +271,9 @@ TEST(AdminServiceTest, WhatIsAskedForIsChecked) {
   EXPECT_EQ(client->ListVbuckets({.all = false, .vbuckets = {3, 1, 3}}).value().size(), 2u);
   EXPECT_EQ(client->Demote({}, "active", kWaitMs).status(), Code::kInvalidArgument);
   EXPECT_EQ(client->AddSource("no address", {}, "").status(), Code::kInvalidArgument);
+  EXPECT_EQ(client->AddSource(node.tap_address(), {}, "").status(), Code::kInvalidArgument);
+  EXPECT_EQ(client->Takeover({node.tap_address(), {}, 100}, [] {}).status(), Code::kInvalidArgument);
+  EXPECT_EQ(CountIn(*client, "active"), kVbuckets);
   EXPECT_FALSE(client->RemoveSource("127.0.0.1:1").ok());
   EXPECT_EQ(client->SetDurability({"safe", 0, 0}).status(), Code::kInvalidArgument);
   // Everything is active already.
