@@ -36,8 +36,8 @@ void Producer::Rep::FillChunk(int64_t now) {
   bool backfilled = false;
   while (writer.size() < options.chunk_bytes) {
     WriteLateFrames();
-    // The stream ended in the middle of a snapshot: nothing may follow that in this chunk.
-    if (unfinished && current == nullptr) break;
+    // The rest of a snapshot comes first in the next chunk, also if there is room here.
+    if (unfinished) break;
     if (current != nullptr) {
       if (current->part) {
         EncodePart(*current, now);

@@ -296,8 +296,8 @@ class Interpreter {
                            engine::VbucketStateName(static_cast<engine::VbucketState>(frame.state)),
                            frame.epoch);
       case Type::kStreamEnd:
-        return fmt::format("stream end {}: {}", EndReasonName(static_cast<EndReason>(frame.reason)),
-                           frame.text);
+        return fmt::format("stream end {}{}{}", EndReasonName(static_cast<EndReason>(frame.reason)),
+                           frame.text.empty() ? "" : ": ", frame.text);
     }
     return "?";
   }
