@@ -215,6 +215,7 @@ class Replication {
   PendingRef Rollback(Vbid vbucket, Seqno to);
   /// Prepares for a disk snapshot: `start` is the high seqno, or 0, which empties the vbucket. Ready when
   /// everything up to `start` is in data and the intent is durable (RunBackground without threads).
+  /// NOT_SUPPORTED in the window of an online update; INVALID_ARGUMENT: `start` is not where it stands.
   PendingRef BeginSnapshot(Vbid vbucket, Seqno start, Seqno end);
   /// Items in any order; a newer version that is known wins. kOk, or kWouldBlock: the writer to disk is
   /// behind, nothing was taken.

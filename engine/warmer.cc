@@ -92,7 +92,7 @@ Result<bool> Warmer::RunSome(size_t items) {
   return true;
 }
 
-bool Warmer::NoteEnd(const Progress& ended) {
+bool Warmer::NoteEnd(const WarmerProgress& ended) {
   MutexLock lock(mutex_);
   const auto count = static_cast<uint32_t>(core_.vbuckets.size());
   if (ended.first_round) {

@@ -17,6 +17,14 @@
 
 namespace cairn::engine {
 
+/// Where the loading of one vbucket stands.
+struct WarmerProgress {
+  uint32_t index = 0;
+  bool first_round = true;
+  uint64_t content = 0;  // of the content that is being loaded; 0: not begun
+  std::string position;  // key to go on from
+};
+
 class Warmer {
  public:
   explicit Warmer(Core& core) : core_(core) {}
@@ -39,13 +47,6 @@ class Warmer {
   int64_t duration_ns() const { return duration_ns_.load(std::memory_order_relaxed); }
 
  private:
-  /// Where the loading of one vbucket stands.
-  struct Progress {
-    uint32_t index = 0;
-    bool first_round = true;
-    uint64_t content = 0;  // of the content that is being loaded; 0: not begun
-    std::string position;  // key to go on from
-  };
   void Run() CAIRN_EXCLUDES(mutex_);
   /// The next vbucket to load becomes current_; false: there is none.
   bool TakeNext() CAIRN_EXCLUDES(mutex_);
@@ -53,7 +54,7 @@ class Warmer {
   Result<bool> LoadSome(VBucket& vb, size_t items);
   void FinishVbucket(VBucket& vb, uint64_t content);
   /// After a vbucket: true when everything is loaded.
-  bool NoteEnd(const Progress& ended) CAIRN_EXCLUDES(mutex_);
+  bool NoteEnd(const WarmerProgress& ended) CAIRN_EXCLUDES(mutex_);
 
   Core& core_;
   std::atomic<uint32_t> next_{0};  // vbuckets before it are through with the first round
@@ -62,7 +63,7 @@ class Warmer {
   std::atomic<int64_t> duration_ns_{0};
   std::atomic<bool> stopping_{false};
   int64_t begun_ns_ = 0;
-  std::optional<Progress> current_;  // of the loading thread
+  std::optional<WarmerProgress> current_;  // of the loading thread
   mutable Mutex mutex_;
   CondVar wake_;
   std::deque<Vbid> wanted_ CAIRN_GUARDED_BY(mutex_);
