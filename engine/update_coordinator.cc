@@ -54,13 +54,31 @@ void UpdateCoordinator::Adopt(const std::optional<proto::UpdateMeta>& current,
 }
 
 Status UpdateCoordinator::BeginAdoption(const UpdateId& id) {
+  UpdateId open;
+  {
+    MutexLock lock(mutex_);
+    open = current_.id;
+  }
+  const bool orphan = !open.is_none() && open != id && !HasWindowOf(open);
   MutexLock lock(mutex_);
   if (busy_ || adopting_) return Status(Code::kBusy, "an online update command is under way");
   if (!current_.id.is_none() && current_.id != id) {
-    return Status(Code::kNotSupported, "another online update is open here");
+    if (!orphan || current_.id != open) {
+      return Status(Code::kNotSupported, "another online update is open here");
+    }
+    orphan_seen_ = true;
+    return Status(Code::kBusy, "an online update that ended elsewhere is being forgotten");
   }
   adopting_ = true;
   return Status::Ok();
+}
+
+bool UpdateCoordinator::HasWindowOf(const UpdateId& id) const {
+  for (const auto& vb : core_.vbuckets) {
+    MutexLock lock(vb->mutex);
+    if (vb->exists() && vb->window() && vb->window()->id == id) return true;
+  }
+  return false;
 }
 
 std::optional<bool> UpdateCoordinator::OutcomeOf(const UpdateId& id) const {
@@ -524,14 +542,13 @@ bool UpdateCoordinator::TakeOrphan() {
   {
     MutexLock lock(mutex_);
     const int64_t now = core_.clock->SteadyNs();
-    if (phase_ != UpdatePhase::kUpdating || adopting_ || in_doubt_ || now < next_orphan_ns_) return false;
+    if (phase_ != UpdatePhase::kUpdating || adopting_ || in_doubt_) return false;
+    if (now < next_orphan_ns_ && !orphan_seen_) return false;
+    orphan_seen_ = false;
     next_orphan_ns_ = now + kSecond;
     open = current_.id;
   }
-  for (const auto& vb : core_.vbuckets) {
-    MutexLock lock(vb->mutex);
-    if (vb->exists() && vb->window() && vb->window()->id == open) return false;
-  }
+  if (HasWindowOf(open)) return false;
   CAIRN_PROBE("update.orphan");
   CAIRN_LOG(kWarn, "online update {} has no window here any more and is forgotten", open.ToHex());
   Job job;

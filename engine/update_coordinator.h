@@ -134,6 +134,7 @@ class UpdateCoordinator {
   void ResolveDoubt();
   /// Makes a job of forgetting the open update when no vbucket is in its window any more.
   bool TakeOrphan() CAIRN_EXCLUDES(mutex_);
+  bool HasWindowOf(const UpdateId& id) const;
   UpdateOutcome OutcomeOf(const proto::UpdateMeta& meta) const;
 
   Core& core_;
@@ -159,7 +160,8 @@ class UpdateCoordinator {
   std::vector<UpdateOutcome> history_ CAIRN_GUARDED_BY(mutex_);  // newest first
   std::vector<std::unique_ptr<Preimages>> reclaim_ CAIRN_GUARDED_BY(mutex_);
   bool stopping_ CAIRN_GUARDED_BY(mutex_) = false;
-  bool busy_ CAIRN_GUARDED_BY(mutex_) = false;  // a job is under way
+  bool busy_ CAIRN_GUARDED_BY(mutex_) = false;         // a job is under way
+  bool orphan_seen_ CAIRN_GUARDED_BY(mutex_) = false;  // somebody waits for TakeOrphan
   bool adopting_ CAIRN_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
