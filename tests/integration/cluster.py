@@ -273,7 +273,7 @@ class ClusterCase(harness.DirectoryCase):
         for node in nodes:
             if node.alive():
                 lines.append(f"{node.name}: {node.ctl('replicate', 'list', check=False).stdout[:1500]}")
-                lines.append(node.server.log()[-800:])
+                lines.append(node.server.log()[-4000:])
         return "\n".join(lines)
 
     def same(self, *nodes, recorder=None):

@@ -76,8 +76,9 @@ class Chaos(ClusterCase):
 
     def fail_over(self):
         old = self.active
-        if self.before is not None:
-            self.in_sync(old, *self.replicas)  # a replica that was just killed may not know of START yet
+        # A replica that has only just begun to follow may have nothing yet. These have everything up to here.
+        self.in_sync(old, *self.replicas)
+        self.recorder.history.everything_is_durable()
         with Load(self.recorder, old):
             time.sleep(self.dice.uniform(0.05, 0.4))
             old.kill()

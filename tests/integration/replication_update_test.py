@@ -181,6 +181,47 @@ class OnlineUpdate(ClusterCase):
                 active.close()
                 self.recorder = Recorder(self.dice)
 
+    def test_an_update_that_another_node_ended_is_over_on_the_one_that_began_it(self):
+        for decision in ("revert", "complete"):
+            for restart in (False, True):
+                with self.subTest(decision=decision, restart=restart):
+                    self.begun_here_ended_there(decision, restart)
+
+    def begun_here_ended_there(self, decision, restart):
+        self.recorder = Recorder(self.dice)
+        name = f"{decision}-{restart}"
+        first = self.node(f"a-{name}")
+        second = self.node(f"b-{name}", "--replica-of", first.tap)
+        self.write(first)
+        self.start(first)
+        self.write(first)
+        self.same(first, second, recorder=self.recorder)
+        first.kill()
+        second.ctl("promote")
+        first.start()
+        wait_until(lambda: not first.seqnos(1), "the old active is fenced")
+        first.follow(second)
+        self.same(second, first, recorder=self.recorder)
+        if decision == "revert":
+            self.revert(second)
+        else:
+            self.step(second, "complete")
+        self.same(second, first, recorder=self.recorder)
+        if restart:
+            first.stop()
+            first.start()
+        self.start(second)
+        self.write(second)
+        self.same(second, first, recorder=self.recorder)
+        second.kill()
+        first.ctl("promote")
+        self.assertEqual(self.state(first), "updating")
+        self.revert(first)
+        self.adopt(self.recorder, first)
+        self.assertEqual(self.state(first), "normal")
+        first.close()
+        second.close()
+
 
 if __name__ == "__main__":
     unittest.main()
