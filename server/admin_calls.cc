@@ -89,7 +89,7 @@ Status AdminCalls::NeedOther(const std::string& address) const {
   CAIRN_RETURN_IF_ERROR(NeedTap());
   const std::vector<std::string> own = deps_.tap->addresses();
   if (std::find(own.begin(), own.end(), address) == own.end()) return Status::Ok();
-  // Under another name for itself the connection finds out, but its vbuckets are replicas by then.
+  // TapService finds out about other names for itself.
   return Status(Code::kInvalidArgument, address + " is this node itself");
 }
 

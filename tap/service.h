@@ -59,7 +59,8 @@ class TapService {
 
   /// Follows the source from now on, with these vbuckets: they become replicas, durably, before it returns,
   /// and are taken from a source that had them. Returns what is followed. INVALID_ARGUMENT: not HOST:PORT, or
-  /// a vbucket that cannot be.
+  /// a vbucket that cannot be. While some of them are active here the source is asked first: TMP_FAIL when it
+  /// does not answer, INVALID_ARGUMENT when it refuses (this node itself, …), and nothing has changed.
   Result<Source> Add(const Source& source);
   /// The vbuckets stay replicas. Returns how many were followed; NOT_FOUND.
   Result<uint32_t> Remove(const std::string& address);

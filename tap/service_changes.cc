@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "tap/probe.h"
 #include "tap/rpc_channel.h"
 #include "tap/service_impl.h"
 
@@ -12,6 +13,7 @@ namespace {
 
 constexpr int64_t kPollNs = 1'000'000;
 constexpr int64_t kTakeoverPollNs = 5'000'000;
+constexpr uint32_t kProbeTimeoutMs = 5'000;
 
 bool IsName(std::string_view name) {
   constexpr std::string_view kAllowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
@@ -126,6 +128,19 @@ Status TapService::Impl::MakeReplicas(const VbucketSet& vbuckets) {
   return Await(replication_.Demote(std::move(others), engine::VbucketState::kReplica));
 }
 
+// What serves clients here is not given up for an address with a slip of the pen in it, or for this node
+// itself under another name.
+Status TapService::Impl::ProbeBeforeGivingUp(const Source& source) const {
+  if (ActiveOf(source.vbuckets).empty()) return Status::Ok();
+  Hello hello;
+  hello.name = source.name.substr(0, kNameSizeMax - 6) + ".probe";
+  hello.node_uuid = replication_.node_uuid();
+  hello.vbucket_count = replication_.vbucket_count();
+  hello.noop_interval_ms = options_.noop_interval_ms;
+  hello.idle_timeout_ms = options_.idle_timeout_ms;
+  return ProbeSource(dialer_, source.address, hello, kProbeTimeoutMs);
+}
+
 // The caller begins to follow.
 Status TapService::Impl::AddSource(const Source& source) {
   ReplicationConf next = conf();
@@ -146,6 +161,7 @@ Result<Source> TapService::Impl::Add(const Source& source) {
   CAIRN_RETURN_IF_ERROR(CheckSource(added));
   CAIRN_ASSIGN_OR_RETURN(added.vbuckets, Normalize(source.vbuckets));
   MutexLock change(change_mutex_);
+  CAIRN_RETURN_IF_ERROR(ProbeBeforeGivingUp(added));
   // Nobody else applies to these vbuckets while they change.
   ReplicationConf without = conf();
   without.RemoveFromSources(added.vbuckets);
@@ -238,6 +254,7 @@ Status TapService::Impl::Takeover(const std::string& address, const VbucketSet& 
   // What has arrived in an earlier call is done.
   source.vbuckets = Difference(set, ActiveOf(Intersection(set, conf().PromotedFrom(address))));
   if (source.vbuckets.empty()) return Status::Ok();
+  CAIRN_RETURN_IF_ERROR(ProbeBeforeGivingUp(source));
   ReplicationConf without = conf();
   without.RemoveFromSources(source.vbuckets);
   FollowAsIn(without);

@@ -57,6 +57,7 @@ class TapService::Impl {
   void FollowAsIn(const ReplicationConf& conf) CAIRN_REQUIRES(change_mutex_);
   Following Begin(const Source& source, bool takeover);
   /// Those that exist and are not replicas become replicas, durably.
+  Status ProbeBeforeGivingUp(const Source& source) const;
   Status MakeReplicas(const VbucketSet& vbuckets) CAIRN_REQUIRES(change_mutex_);
   Status AddSource(const Source& source) CAIRN_REQUIRES(change_mutex_);
   /// AMBIGUOUS when this node is shut down meanwhile.

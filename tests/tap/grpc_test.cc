@@ -276,9 +276,21 @@ TEST(TapOverGrpc, SourcesAreAddedRemovedAndRemembered) {
 TEST(TapOverGrpc, ANodeDoesNotFollowItself) {
   TapNode a("a");
   a.Open().Fill("k", 10);
-  ASSERT_TRUE(a.tap().Add({a.address(), "", {Vbid(0)}}).ok());
-  ASSERT_TRUE(Eventually([&] { return a.Connection(false).reconnects >= 1; }));
-  EXPECT_THAT(a.Connection(false).last_error, HasSubstr("same node"));
+  const Result<Source> itself = a.tap().Add({a.address(), "", {Vbid(0)}});
+  EXPECT_EQ(itself.code(), Code::kInvalidArgument);
+  EXPECT_THAT(std::string(itself.status().message()), HasSubstr("self"));
+  EXPECT_EQ(a.tap().Takeover(a.address(), {}, 300).code(), Code::kInvalidArgument);
+  EXPECT_TRUE(a.All(VbucketState::kActive)) << "nothing was given up for it";
+  EXPECT_EQ(a.Get("k1"), "value 1");
+}
+
+TEST(TapOverGrpc, AnActiveIsNotGivenUpForASourceThatDoesNotAnswer) {
+  TapNode a("a");
+  a.Open().Fill("k", 10);
+  EXPECT_EQ(a.tap().Add({"127.0.0.1:1", "", {}}).code(), Code::kTmpFail);
+  EXPECT_EQ(a.tap().Takeover("127.0.0.1:1", {}, 300).code(), Code::kTmpFail);
+  EXPECT_TRUE(a.All(VbucketState::kActive));
+  EXPECT_TRUE(a.tap().sources().empty());
 }
 
 TEST(TapOverGrpc, ADamagedConfigurationIsNotOverwritten) {
