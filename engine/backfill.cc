@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/fault.h"
 #include "proto/disk_record.h"
 
 namespace cairn::engine {
@@ -111,7 +112,8 @@ Result<Backfill::Chunk> DiskBackfill::NextData(size_t bytes_max) {
     if (it == nullptr) return Status(Code::kTmpFail, "the store was reopened");
     for (size_t looked = 0; it->Valid() && chunk.bytes < bytes_max && looked < kRecordsPerTurn; it->Next()) {
       ++looked;
-      if (after_ == Seqno() && proto::DataTombstone(it->record())) continue;  // nothing to be deleted there
+      const bool lose = after_ == Seqno() || CAIRN_FAULT("plant.lose_tombstone");
+      if (lose && proto::DataTombstone(it->record())) continue;  // nothing to be deleted there
       CAIRN_ASSIGN_OR_RETURN(ItemRef item, proto::DecodeDataRecord(vbucket_, it->data_key(), it->record()));
       if (item->seqno() <= after_ || item->seqno() > data_end_) continue;
       chunk.bytes += item->allocated_bytes();

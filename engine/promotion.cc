@@ -90,7 +90,7 @@ void Promotion::NumberBranches() {
     epoch = std::max(epoch, member.vb->epoch());
   }
   for (Member& member : members_) {
-    member.to.epoch = epoch + 1;
+    member.to.epoch = CAIRN_FAULT("plant.same_epoch") ? std::max<uint64_t>(epoch, 1) : epoch + 1;
     member.to.history_uuid = parts_.new_history();
     member.to.gap = options_.clean ? 0 : kUncleanGap;
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "engine/evidence.h"
 #include "engine/fetcher.h"
@@ -158,7 +159,8 @@ Result<StreamCursor> Replication::OpenCursor(Vbid vbucket, const std::string& na
   if (vbucket.get() >= vbucket_count()) return NoSuchVbucket();
   VBucket& vb = *core_.vbuckets[vbucket.get()];
   MutexLock lock(vb.mutex);
-  CAIRN_ASSIGN_OR_RETURN(const VBucket::StreamPlace place, vb.OpenStream(name, after));
+  CAIRN_ASSIGN_OR_RETURN(const VBucket::StreamPlace place,
+                         vb.OpenStream(name, CAIRN_FAULT("plant.cursor_off_by_one") ? after + 1 : after));
   return StreamCursor{place.id, place.incarnation};
 }
 

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "base/fault.h"
 #include "engine/backfill.h"
 #include "engine/replication.h"
 #include "engine/replication_rep.h"
@@ -27,6 +28,7 @@ Result<std::unique_ptr<Backfill>> Replication::OpenBackfill(Vbid vbucket, Seqno 
 PendingRef Replication::Rollback(Vbid vbucket, Seqno to) {
   if (!persistent()) return Answered(Status(Code::kNotSupported, "this engine keeps nothing on disk"));
   if (vbucket.get() >= vbucket_count()) return Answered(Status(Code::kNotMyVbucket, "no such vbucket"));
+  if (CAIRN_FAULT("plant.skip_rollback")) return Answered(Status::Ok());
   const ReplicationParts& parts = rep_->parts;
   auto done = std::make_shared<Pending>();
   auto rollback = std::make_shared<engine::Rollback>(

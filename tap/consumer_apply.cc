@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/fault.h"
 #include "tap/consumer_rep.h"
 
 namespace cairn::tap {
@@ -147,7 +148,9 @@ void Consumer::Rep::OnOperation(proto::TapFrame& frame, int64_t now) {
     }
     if (frame.item->is_ejected()) return FailFor(frame.vbucket, "an operation without its value");
     gathering.last = frame.item->seqno();
-    gathering.event.items.push_back(std::move(frame.item));
+    const bool lost =
+        frame.item->is_marker() ? CAIRN_FAULT("plant.drop_marker") : CAIRN_FAULT("plant.skip_operation");
+    if (!lost) gathering.event.items.push_back(std::move(frame.item));
   }
   --budget;
   if (--gathering.left == 0) EndPart(now);
@@ -357,7 +360,8 @@ void Consumer::Rep::PollPersisted(int64_t now) {
   std::erase_if(unpersisted, [this](Vbid vbucket) {
     Follow& follow = *Find(vbucket);
     const Result<VbucketPosition> position = replication.Position(vbucket);
-    const Seqno persisted = position.ok() ? std::min(position->persisted, follow.applied) : follow.persisted;
+    Seqno persisted = position.ok() ? std::min(position->persisted, follow.applied) : follow.persisted;
+    if (CAIRN_FAULT("plant.ack_unpersisted")) persisted = follow.applied;
     if (persisted != follow.persisted) {
       follow.persisted = persisted;
       MarkDirty(follow);
