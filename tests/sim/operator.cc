@@ -146,7 +146,10 @@ bool Operator::PromoteVbuckets(NodeIndex to, const std::vector<Vbid>& vbuckets) 
   const Status status = promoted->ready() ? promoted->status() : Status(Code::kTimeout, "pending");
   world_.Note("promote", {to, vbuckets.size(), options.epoch_min}, status.ToString());
   node.Touched();
-  if (!status.ok()) return false;
+  if (!status.ok()) {
+    node.FollowNobody();  // what was dropped is followed again with the next Arrange
+    return false;
+  }
   ++promotions_;
   for (const Vbid vbucket : vbuckets) {
     leaders_[vbucket.get()] = to;

@@ -189,25 +189,29 @@ Oracle::History& Oracle::Begin(NodeIndex node, Vbid vbucket, const VbucketPositi
   history.owner = node;
   history.high = position.high;
   BranchInfo info{vbucket, entry.uuid, 0, entry.seqno, false};
+  // Branches in between were never seen: a promotion that was recorded by a node that died before it
+  // answered.
   History* parent = nullptr;
-  if (position.failover_log.size() > 1) {
-    history.parent = position.failover_log[1].uuid;
+  for (size_t i = 1; i < position.failover_log.size() && parent == nullptr; ++i) {
+    history.parent = position.failover_log[i].uuid;
     parent = Find(vbucket, history.parent);
+    if (parent == nullptr) history.fork = std::min(history.fork, position.failover_log[i].seqno);
   }
+  info.fork = history.fork;
   if (parent != nullptr) {
     info.parent = parent->uuid;
     engine::UpdateId open;
     Seqno start;
-    WindowAt(*parent, entry.seqno, &open, &start);
-    history.base = At(vbucket, *parent, entry.seqno);
+    WindowAt(*parent, history.fork, &open, &start);
+    history.base = At(vbucket, *parent, history.fork);
     if (!open.is_none() && position.window != open && position.last_update.id == open &&
         !position.last_update.committed) {
       history.base = At(vbucket, *parent, start);
       info.reverted = true;
     }
-    CheckAcknowledged(node, vbucket, *parent, entry.seqno);
+    CheckAcknowledged(node, vbucket, *parent, history.fork);
   } else if (position.failover_log.size() > 1) {
-    Fail(node, vbucket, "is active on a branch of a branch that was never active");
+    Fail(node, vbucket, "is active on a branch that comes from none that was active");
   }
   history.base_window = history.window = position.window;
   history.base_window_start = history.window_start = position.window_start;

@@ -71,6 +71,7 @@ void Run::CrashSomebody() {
   const bool power = world_.plan.engine.sync != engine::SyncPolicy::kNone && random.OneIn(2);
   switch (random.Uniform(5)) {
     case 0:
+      updates_.Stopping(node.index());
       node.StopCleanly();
       break;
     case 1:

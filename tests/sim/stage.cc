@@ -115,10 +115,10 @@ void Stage::CompareCopies(const char* when) {
     const Vbid vbucket(static_cast<uint16_t>(v));
     const NodeIndex leader = operator_.leader(vbucket);
     for (const auto& node : world_.nodes) {
-      const uint32_t wall_s = node->clock().WallSeconds();
-      const Content expected =
-          clients_.WithoutMaybeGone(Live(world_.oracle.Expected(leader, vbucket), wall_s));
-      const Content found = clients_.WithoutMaybeGone(clients_.ReadCopy(node->index(), vbucket));
+      // Reading first: it notes how late it is.
+      const Content copy = clients_.ReadCopy(node->index(), vbucket);
+      const Content expected = clients_.WithoutMaybeGone(world_.oracle.Expected(leader, vbucket));
+      const Content found = clients_.WithoutMaybeGone(copy);
       const std::string difference = Difference(expected, found);
       if (difference.empty()) continue;
       world_.Fail("node " + std::to_string(node->index()) + " vbucket " + std::to_string(v) + " " + when +

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <initializer_list>
+#include <string>
 #include <string_view>
 
 namespace cairn::sim {
@@ -33,7 +34,8 @@ class Trace {
     std::fprintf(stderr, "%14.6f %.*s", static_cast<double>(now_ns) / 1e9, static_cast<int>(what.size()),
                  what.data());
     for (const uint64_t number : numbers) std::fprintf(stderr, " %" PRIu64, number);
-    std::fprintf(stderr, "%s%.*s\n", text.empty() ? "" : "  ", static_cast<int>(text.size()), text.data());
+    const std::string line(text);
+    std::fprintf(stderr, "%s%s\n", line.empty() ? "" : "  ", line.c_str());
   }
   /// Part of the hash only.
   void Mix(uint64_t number) {

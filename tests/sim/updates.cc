@@ -88,6 +88,14 @@ void Updates::Submit(NodeIndex index, Step step) {
   node.Touched();
 }
 
+void Updates::Stopping(NodeIndex index) {
+  Node& node = world_.node(index);
+  if (!node.up()) return;
+  auto branches = ActiveBranches(index);
+  std::erase_if(branches, [&](const auto& entry) { return node.Position(entry.first).window.is_none(); });
+  Record(index, KeyOperation::Kind::kRevert, world_.now_ns(), false, branches);
+}
+
 void Updates::FlushAll(NodeIndex index) {
   Node& node = world_.node(index);
   if (!node.up()) return;

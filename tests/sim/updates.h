@@ -21,6 +21,9 @@ class Updates {
   void Progress(NodeIndex node);
   void Submit(NodeIndex node, Step step);
   void FlushAll(NodeIndex node);
+  /// The node is about to be stopped cleanly: its branches go on afterwards, but its start may take the
+  /// window back (EngineOptions::update_on_restart).
+  void Stopping(NodeIndex node);
   /// COMPLETE or REVERT where one is open. Says which is open or under way still; empty: none on any node.
   std::string EndAll();
   uint64_t started() const { return started_; }

@@ -1,0 +1,23 @@
+// Three of the planted bugs, with few seeds each; all of them: planted_long_test.cc.
+
+#include <gtest/gtest.h>
+
+#include "base/log.h"
+#include "tests/sim/planted.h"
+
+namespace cairn::sim {
+namespace {
+
+class Planted : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(Planted, IsFoundSoon) {
+  SetLogLevel(LogLevel::kOff);
+  EXPECT_NE(SeedsToFind(GetParam(), 50), 0u) << GetParam();
+}
+
+INSTANTIATE_TEST_SUITE_P(Bugs, Planted,
+                         ::testing::Values("plant.skip_operation:0.01:fail", "plant.skip_rollback:0.5:fail",
+                                           "plant.drop_marker:0.2:fail"));
+
+}  // namespace
+}  // namespace cairn::sim
