@@ -67,7 +67,7 @@ struct Client {
          uint64_t client_index)
       : connection(std::move(c)),
         workload(options, supply, client_index),
-        batch(space, options.protocol, {options.verify, options.expect_version}, counters),
+        batch(space, options.protocol, {options.verify, options.expect_version, options.replica}, counters),
         index(client_index) {}
 
   Connection connection;
