@@ -136,6 +136,7 @@ struct Core {
   std::function<void(std::unique_ptr<Preimages>)> hand_to_reclaimer;
   std::function<void()> report_store_failure;
   std::function<void(Vbid)> announce;           // there is something new for streams
+  std::function<void(Vbid, Seqno)> on_loaded;   // by the warmer: the highest seqno in data of a vbucket
   std::function<void(int64_t now_ns)> on_tick;  // by the pager, every few milliseconds
 
   /// Cached by the housekeeper every few milliseconds when there are threads, else read from the clock.

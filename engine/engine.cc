@@ -56,6 +56,7 @@ Engine::Impl::Impl(const EngineOptions& options, EngineDeps deps)
     coordinator.Reclaim(std::move(preimages));
   };
   core.report_store_failure = [this] { flusher.ReportStoreFailure(); };
+  core.on_loaded = [this](Vbid vbucket, Seqno highest) { merger.NoteLoaded(vbucket, highest); };
   core.on_tick = [this](int64_t now_ns) {
     persistence_waits.Check(now_ns);
     core.durability.ReleaseStale([this](Vbid vbucket) { return LookAt(vbucket); });

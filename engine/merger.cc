@@ -298,6 +298,7 @@ Status Merger::RecordCuts() {
     {
       MutexLock lock(stable_mutex_);
       unstable_.erase(cut.vbucket.get());
+      doubtful_.erase(cut.vbucket.get());
     }
     StoreGate::Access(core_.store)->ReleaseLog(cut.vbucket, Releasable(cut.vbucket, cut.through));
   }
@@ -310,23 +311,39 @@ void Merger::NoteRecovered() {
     MutexLock vb_lock(vb->mutex);
     // At the start of an open window merging has stopped for good; else a pass may have begun.
     const bool at_window = vb->window() && vb->window()->start == vb->merged();
-    if (vb->exists() && vb->persisted() > vb->merged() && !at_window) unstable_.insert(vb->id().get());
+    if (vb->exists() && vb->persisted() > vb->merged() && !at_window) doubtful_.insert(vb->id().get());
   }
+}
+
+void Merger::NoteLoaded(Vbid vbucket, Seqno highest) {
+  {
+    MutexLock lock(stable_mutex_);
+    if (doubtful_.count(vbucket.get()) == 0) return;
+    VBucket& vb = *core_.vbuckets[vbucket.get()];
+    MutexLock vb_lock(vb.mutex);
+    if (highest <= vb.merged()) {
+      doubtful_.erase(vbucket.get());
+      return;
+    }
+    vb.AllowMergeBehind(highest);
+  }
+  core_.unmerged_bytes.fetch_add(1, std::memory_order_relaxed);
 }
 
 void Merger::NoteEmptied(Vbid vbucket) {
   MutexLock lock(stable_mutex_);
   unstable_.erase(vbucket.get());
+  doubtful_.erase(vbucket.get());
 }
 
 bool Merger::stable(Vbid vbucket) const {
   MutexLock lock(stable_mutex_);
-  return unstable_.count(vbucket.get()) == 0;
+  return unstable_.count(vbucket.get()) == 0 && doubtful_.count(vbucket.get()) == 0;
 }
 
 bool Merger::WithStableData(Vbid vbucket, const std::function<void(Seqno merged)>& look) {
   MutexLock lock(stable_mutex_);
-  if (unstable_.count(vbucket.get()) != 0) return false;
+  if (unstable_.count(vbucket.get()) != 0 || doubtful_.count(vbucket.get()) != 0) return false;
   Seqno merged;
   {
     VBucket& vb = *core_.vbuckets[vbucket.get()];

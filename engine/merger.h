@@ -57,8 +57,12 @@ class Merger {
   /// Operations logged but not merged, held back ones included (an estimate from seqnos).
   uint64_t Backlog() const;
 
-  /// Once after recovery: where a pass may have been cut short, data is not stable.
+  /// Once after recovery: where a pass may have been cut short, data is not stable until it was merged or
+  /// seen.
   void NoteRecovered() CAIRN_EXCLUDES(stable_mutex_);
+  /// All of the vbucket's data was read: no record is above `highest`. So it is known whether a pass was cut
+  /// short; a replica, whose source may be silent, need not wait for the next pass to know.
+  void NoteLoaded(Vbid vbucket, Seqno highest) CAIRN_EXCLUDES(stable_mutex_);
   /// Data of the vbucket was emptied.
   void NoteEmptied(Vbid vbucket) CAIRN_EXCLUDES(stable_mutex_);
   bool stable(Vbid vbucket) const CAIRN_EXCLUDES(stable_mutex_);
@@ -120,8 +124,9 @@ class Merger {
   std::vector<Cut> purges_ CAIRN_GUARDED_BY(pass_mutex_);            // not durable yet
   std::atomic<int64_t> next_purge_ns_{0};
 
-  mutable Mutex stable_mutex_;  // taken before a vbucket's
-  std::unordered_set<uint32_t> unstable_ CAIRN_GUARDED_BY(stable_mutex_);
+  mutable Mutex stable_mutex_;                                             // taken before a vbucket's
+  std::unordered_set<uint32_t> unstable_ CAIRN_GUARDED_BY(stable_mutex_);  // a pass has begun to write it
+  std::unordered_set<uint32_t> doubtful_ CAIRN_GUARDED_BY(stable_mutex_);  // … perhaps, before the restart
   std::unordered_map<uint32_t, std::multiset<Seqno>> log_holds_ CAIRN_GUARDED_BY(stable_mutex_);
 
   mutable Mutex mutex_;

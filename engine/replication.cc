@@ -164,16 +164,25 @@ Result<StreamCursor> Replication::OpenCursor(Vbid vbucket, const std::string& na
   return StreamCursor{place.id, place.incarnation};
 }
 
-Result<checkpoint::Batch> Replication::Read(Vbid vbucket, const StreamCursor& cursor) {
+Result<StreamBatch> Replication::Read(Vbid vbucket, const StreamCursor& cursor) {
   VBucket& vb = *core_.vbuckets[vbucket.get()];
   Effects fx;
-  Result<checkpoint::Batch> batch = checkpoint::Batch();
+  StreamBatch batch;
+  Status status;
   {
     MutexLock lock(vb.mutex);
     vb.Enter(core_.CurrentPhase(), core_.Now(), fx);
-    batch = vb.ReadStream({cursor.id, cursor.incarnation}, fx);
+    Result<checkpoint::Batch> read = vb.ReadStream({cursor.id, cursor.incarnation}, fx);
+    if (read.ok()) {
+      static_cast<checkpoint::Batch&>(batch) = std::move(read).value();
+      batch.source_persisted = vb.persisted_through();
+      if (vb.is_replica()) batch.source_persisted = std::min(batch.source_persisted, vb.source_persisted());
+    } else {
+      status = read.status();
+    }
   }
   core_.Finish(vb, fx);
+  if (!status.ok()) return status;
   return batch;
 }
 

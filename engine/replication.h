@@ -95,6 +95,11 @@ struct StreamCursor {
   uint64_t incarnation = 0;  // of the vbucket's sequence
 };
 
+/// What a producer reads at one look.
+struct StreamBatch : checkpoint::Batch {
+  Seqno source_persisted;  // what this node, and its own source, has persisted
+};
+
 /// Reads what lies on disk behind `after`: first data (items and tombstones with after < seqno ≤ data_end(),
 /// by key), when the log does not reach back so far, then the log up to an exact point, one checkpoint at a
 /// time with one version per key. One vbucket; holds iterators, so do not keep it for longer than minutes.
@@ -199,7 +204,7 @@ class Replication {
   /// an exact point. batch.nothing(): nothing new. What is returned is confirmed: only the batch holds it.
   /// OUT_OF_RANGE: the cursor was dropped, go on from disk. CANCELLED: the sequence was replaced (rollback,
   /// resynchronisation, deletion): end the stream.
-  Result<checkpoint::Batch> Read(Vbid vbucket, const StreamCursor& cursor);
+  Result<StreamBatch> Read(Vbid vbucket, const StreamCursor& cursor);
   void CloseCursor(Vbid vbucket, const StreamCursor& cursor);
   /// BUSY: data is just being merged; again in a moment. NOT_SUPPORTED: no disk.
   Result<std::unique_ptr<Backfill>> OpenBackfill(Vbid vbucket, Seqno after);

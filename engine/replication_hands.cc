@@ -298,7 +298,12 @@ PendingRef Replication::Fence(Vbid vbucket, uint64_t epoch) {
 
 PendingRef Replication::Handover(Vbid vbucket, uint64_t epoch) {
   const ReplicationParts& parts = rep_->parts;
-  return OnControl(parts, [&parts, vbucket, epoch] { return HandoverNow(parts, vbucket, epoch); });
+  return OnControl(parts, [this, &parts, vbucket, epoch] {
+    Status given = HandoverNow(parts, vbucket, epoch);
+    // Who asked may be gone; its clients must not wait for ever.
+    if (!given.ok()) Resume(vbucket);
+    return given;
+  });
 }
 
 Status Replication::Suspend(Vbid vbucket) {

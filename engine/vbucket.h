@@ -229,6 +229,9 @@ class VBucket {
   /// Is there more to merge than was?
   bool CanMerge() const CAIRN_REQUIRES(mutex) { return MergeBound() > merged_; }
   Seqno source_persisted() const CAIRN_REQUIRES(mutex) { return source_persisted_; }
+  /// Data holds an operation at `seqno` already: a pass was cut short, which reached to the first checkpoint
+  /// end behind it or further, so the source had persisted that.
+  void AllowMergeBehind(Seqno seqno) CAIRN_REQUIRES(mutex);
   Seqno verified() const CAIRN_REQUIRES(mutex) { return verified_; }
   CheckpointId verified_checkpoint() const CAIRN_REQUIRES(mutex) { return verified_checkpoint_; }
   /// The value of a key of a replica (or an active), without changing anything; kWouldBlock with the waiter

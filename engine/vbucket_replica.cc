@@ -164,6 +164,11 @@ Seqno VBucket::CheckpointEndUpTo(Seqno limit) const {
   return behind == checkpoint_ends_.begin() ? Seqno() : *(behind - 1);
 }
 
+void VBucket::AllowMergeBehind(Seqno seqno) {
+  const auto end = std::lower_bound(checkpoint_ends_.begin(), checkpoint_ends_.end(), seqno);
+  if (end != checkpoint_ends_.end()) source_persisted_ = std::max(source_persisted_, *end);
+}
+
 VBucket::CheckpointVerdict VBucket::EndReplicaCheckpoint(CheckpointId id, Seqno last,
                                                          std::optional<uint64_t> digest, const OpTime& now,
                                                          Effects& fx) {

@@ -86,7 +86,10 @@ Result<bool> Warmer::RunSome(size_t items) {
     const uint64_t loaded = loaded_.load(std::memory_order_relaxed) - before;
     budget -= std::min<size_t>(budget, loaded + 1);
     if (!ended) continue;
-    if (!unreadable) FinishVbucket(vb, current_->content);
+    if (!unreadable) {
+      FinishVbucket(vb, current_->content);
+      core_.on_loaded(vb.id(), current_->highest);
+    }
     if (NoteEnd(*std::exchange(current_, std::nullopt))) return false;
   }
   return true;
@@ -114,6 +117,7 @@ Result<bool> Warmer::LoadSome(VBucket& vb, size_t items) {
     if (current_->content != vb.content()) {
       current_->content = vb.content();
       current_->position.clear();
+      current_->highest = Seqno();
     }
   }
   StoreGate::Access store(core_.store);
@@ -132,6 +136,7 @@ Result<bool> Warmer::LoadSome(VBucket& vb, size_t items) {
         CAIRN_LOG(kError, "{}", item.status().ToString());
         item = Damaged(it->data_key());
       }
+      current_->highest = std::max(current_->highest, item.value()->seqno());
       // A tombstone tells a replica what an absent key tells here.
       if (!item.value()->is_deleted()) loaded.push_back(std::move(item).value());
     }

@@ -23,6 +23,7 @@ struct WarmerProgress {
   bool first_round = true;
   uint64_t content = 0;  // of the content that is being loaded; 0: not begun
   std::string position;  // key to go on from
+  Seqno highest;         // of the records so far
 };
 
 class Warmer {

@@ -178,6 +178,10 @@ void Producer::Rep::ServeBackfill(Stream& stream, int64_t now) {
                      "the disk's records do not begin where memory ended");
   }
   stream.part = std::move(part);
+  if (const Result<VbucketPosition> position = replication.Position(stream.vbucket()); position.ok()) {
+    // What this node's own source may take back is not to be merged further down the chain either.
+    stream.part->head.source_persisted = std::min(position->persisted, position->source_persisted);
+  }
   BeginPart(stream, data ? proto::TapSnapshotKind::kData : proto::TapSnapshotKind::kLog, checkpoint);
   EncodePart(stream, now);
 }
@@ -211,7 +215,7 @@ bool Producer::Rep::StillStreams(Stream& stream) {
 }
 
 void Producer::Rep::ServeLive(Stream& stream, int64_t now) {
-  Result<checkpoint::Batch> read = replication.Read(stream.vbucket(), *stream.cursor);
+  Result<engine::StreamBatch> read = replication.Read(stream.vbucket(), *stream.cursor);
   if (read.code() == Code::kOutOfRange) {
     stream.cursor.reset();
     if (stream.request.no_backfill) {
@@ -226,7 +230,7 @@ void Producer::Rep::ServeLive(Stream& stream, int64_t now) {
     }
     return;
   }
-  checkpoint::Batch& batch = *read;
+  engine::StreamBatch& batch = *read;
   const bool nothing = batch.nothing();
   // A notice without operations, or a marker among them, may mean another state of the vbucket.
   if ((nothing || HasMarker(batch)) && !StillStreams(stream)) return;
@@ -250,6 +254,7 @@ void Producer::Rep::ServeLive(Stream& stream, int64_t now) {
   part.ends = true;
   part.head.start = stream.sent;
   part.head.end = batch.last;
+  part.head.source_persisted = batch.source_persisted;
   const CheckpointId checkpoint = batch.checkpoint.id;
   part.batch = std::move(batch);
   stream.part = std::move(part);
@@ -264,10 +269,6 @@ void Producer::Rep::BeginPart(Stream& stream, proto::TapSnapshotKind kind, Check
   head.vbucket = stream.vbucket();
   head.kind = kind;
   head.checkpoint = checkpoint;
-  if (const Result<VbucketPosition> position = replication.Position(stream.vbucket()); position.ok()) {
-    // What this node's own source may take back is not to be merged further down the chain either.
-    head.source_persisted = std::min(position->persisted, position->source_persisted);
-  }
   if (kind == proto::TapSnapshotKind::kData) {
     stream.in_data = true;
     return;

@@ -96,19 +96,8 @@ class TapRandomTest : public TapTest, public ::testing::WithParamInterface<uint6
       ASSERT_NE(pipe->consumer->end_reason(), EndReason::kBadMessage) << pipe->consumer->info(0).last_error;
     }
   }
-  /// A restarted replica's data can be read again when it has merged once more, at the end of a checkpoint
-  /// that its source has persisted; so the source does not stand still.
-  void Tick() {
-    if (clock_.SteadyNs() - ticked_ns_ < 1'000'000'000) return;
-    ticked_ns_ = clock_.SteadyNs();
-    ASSERT_EQ(a.E().Set("tick", std::to_string(ticked_ns_)), Code::kOk);
-    ASSERT_EQ(a.E().Set("tock", std::to_string(ticked_ns_)), Code::kOk);
-    for (uint16_t v = 0; v < 2; ++v) ASSERT_TRUE(a.E()->CreateCheckpoint(Vbid(v)).ok());
-    a.Persist();
-  }
   bool AllInSync() {
     if (first_->InSync() && second_->InSync()) return true;
-    Tick();
     second_->Turn();
     c.E()->RunBackground();
     for (Pipe* pipe : {first_.get(), second_.get()}) {
@@ -120,7 +109,6 @@ class TapRandomTest : public TapTest, public ::testing::WithParamInterface<uint6
   Random random_{GetParam()};
   std::unique_ptr<Pipe> first_, second_;
   bool updating_ = false;
-  int64_t ticked_ns_ = 0;
 };
 
 TEST_P(TapRandomTest, EndsEqual) {
