@@ -37,8 +37,8 @@ TEST_P(ScenarioWith, AFaultAfterEveryMessage) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Faults, ScenarioWith, ::testing::Range(1, static_cast<int>(ScenarioFault::kCount)),
-                         [](const auto& info) {
-                           std::string name = ScenarioFaultName(static_cast<ScenarioFault>(info.param));
+                         [](const auto& fault) {
+                           std::string name = ScenarioFaultName(static_cast<ScenarioFault>(fault.param));
                            for (char& c : name) c = c == ' ' ? '_' : c;
                            return name;
                          });
