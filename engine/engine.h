@@ -126,7 +126,7 @@ class Engine {
   void DeleteVbucket(Vbid vbucket, Done done);
   Result<CheckpointId> CreateCheckpoint(Vbid vbucket);            // id of the open checkpoint afterwards
   Result<CheckpointId> LastClosedCheckpoint(Vbid vbucket) const;  // last closed and persisted
-  Result<VbucketHistory> History(Vbid vbucket) const;  // NOT_MY_VBUCKET when it does not exist
+  Result<VbucketHistory> History(Vbid vbucket) const;             // NOT_MY_VBUCKET when it does not exist
   /// Of an active vbucket or a replica; changes nothing.
   KeyObservation Observe(const OpKey& key, const WaiterRef& waiter);
   /// Calls `done` once, when the seqno and the closed checkpoint (0: neither) are persisted; TMP_FAIL after

@@ -186,6 +186,14 @@ Result<StreamBatch> Replication::Read(Vbid vbucket, const StreamCursor& cursor) 
   return batch;
 }
 
+std::optional<CheckpointEnd> Replication::LastEnd(Vbid vbucket) const {
+  const VBucket& vb = *core_.vbuckets[vbucket.get()];
+  MutexLock lock(vb.mutex);
+  const std::optional<VBucket::LastEnd> end = vb.last_end();
+  if (!end) return std::nullopt;
+  return CheckpointEnd{end->checkpoint, end->last, end->digest};
+}
+
 void Replication::CloseCursor(Vbid vbucket, const StreamCursor& cursor) {
   VBucket& vb = *core_.vbuckets[vbucket.get()];
   Effects fx;

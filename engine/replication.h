@@ -206,6 +206,9 @@ class Replication {
   /// resynchronisation, deletion): end the stream.
   Result<StreamBatch> Read(Vbid vbucket, const StreamCursor& cursor);
   void CloseCursor(Vbid vbucket, const StreamCursor& cursor);
+  /// The end of the last checkpoint, when there is nothing behind it and its digest is known: what a stream
+  /// that had it from the log, where digests are not kept, can still be told.
+  std::optional<CheckpointEnd> LastEnd(Vbid vbucket) const;
   /// BUSY: data is just being merged; again in a moment. NOT_SUPPORTED: no disk.
   Result<std::unique_ptr<Backfill>> OpenBackfill(Vbid vbucket, Seqno after);
 

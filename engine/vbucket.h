@@ -268,6 +268,14 @@ class VBucket {
   Result<StreamPlace> OpenStream(const std::string& name, Seqno after) CAIRN_REQUIRES(mutex);
   /// Everything up to an exact point, confirmed at once.
   Result<checkpoint::Batch> ReadStream(const StreamPlace& place, Effects& fx) CAIRN_REQUIRES(mutex);
+  /// When everything lies in closed checkpoints: the last one's end, if its digest is known. For streams that
+  /// had it from disk, where digests are not kept.
+  struct LastEnd {
+    CheckpointId checkpoint;
+    Seqno last;
+    uint64_t digest = 0;
+  };
+  std::optional<LastEnd> last_end() const CAIRN_REQUIRES(mutex);
   void CloseStream(const StreamPlace& place, Effects& fx) CAIRN_REQUIRES(mutex);
   /// Every stream of now will find itself cancelled.
   void CancelStreams(Effects& fx) CAIRN_REQUIRES(mutex);

@@ -234,7 +234,8 @@ std::unique_ptr<checkpoint::CheckpointManager> VBucket::EndSnapshot(CheckpointId
   CancelStreams(fx);
   unrecorded_ = Unrecorded{snapshot_start_, snapshot_end_, open};
   passed_ = snapshot_end_;
-  // A copy from 0 comes without tombstones: who follows this one later and stands below has to begin at 0 too.
+  // A copy from 0 comes without tombstones: who follows this one later and stands below has to begin at 0
+  // too.
   if (snapshot_start_ == Seqno()) purge_seqno_ = std::max(purge_seqno_, snapshot_end_);
   std::unique_ptr<checkpoint::CheckpointManager> before = std::move(checkpoints_);
   checkpoints_ = std::make_unique<checkpoint::CheckpointManager>(options_.checkpoint_limits, snapshot_end_,

@@ -335,6 +335,15 @@ Result<checkpoint::Batch> VBucket::ReadStream(const StreamPlace& place, Effects&
   return batch;
 }
 
+std::optional<VBucket::LastEnd> VBucket::last_end() const {
+  if (!exists_ || applying_ || in_snapshot()) return std::nullopt;
+  const checkpoint::CheckpointInfo open = checkpoints_->open_checkpoint();
+  const std::optional<uint64_t> digest = EndDigest();
+  // Nothing to be proved of what has no operations; and its checkpoints' numbers begin anew now and then.
+  if (open.last >= open.first || high_seqno() == Seqno() || !digest) return std::nullopt;
+  return LastEnd{open.id - 1, high_seqno(), *digest};
+}
+
 void VBucket::CloseStream(const StreamPlace& place, Effects& fx) {
   if (place.incarnation != stream_incarnation_) return;
   checkpoints_->RemoveCursor(place.id, fx.trash);

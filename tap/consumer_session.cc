@@ -25,7 +25,9 @@ struct ConsumerSession::Connection {
   bool at_end CAIRN_GUARDED_BY(mutex) = false;
   std::string bad_message CAIRN_GUARDED_BY(mutex);
   bool abandoned CAIRN_GUARDED_BY(mutex) = false;  // the reader need not wait for room
-  // Owner.
+  Mutex turn;  // held by who works: the owner, or the reader while the owner sleeps
+  int64_t asleep_until_ns CAIRN_GUARDED_BY(turn) = 0;  // of the owner; 0: it does not sleep
+  // Of who works.
   bool heard = false;    // a message came
   bool settled = false;  // it has lived for a while
   bool link_gone = false;
@@ -149,9 +151,24 @@ void ConsumerSession::Read(Connection& connection) {
       connection.queued_bytes += (*read)->chunk.size();
       connection.queue.push_back(*std::move(read).value());
     }
-    waker_.Wake();
+    if (!WorkHere(connection)) waker_.Wake();
   }
   waker_.Wake();
+}
+
+// While the owner sleeps the reader does its work: a write is then applied, and its progress told, one
+// thread's awakening earlier. True: there is nothing that the owner would have to be woken for.
+bool ConsumerSession::WorkHere(Connection& connection) {
+  if (!connection.turn.TryLock()) return false;
+  const bool asleep = connection.asleep_until_ns != 0;
+  bool done = false;
+  if (asleep) {
+    TakeInput(connection);
+    const Outlook outlook = Work(connection);
+    done = outlook.goes_on && !outlook.more && outlook.next_ns >= connection.asleep_until_ns;
+  }
+  connection.turn.Unlock();
+  return done;
 }
 
 std::string ConsumerSession::Converse(Connection& connection) {
@@ -170,9 +187,26 @@ std::string ConsumerSession::Converse(Connection& connection) {
       over = connection.at_end;
       why = connection.bad_message;
     }
-    TakeInput(connection);
-    NoteSettled(connection);
-    over = !Turn(connection) || over;
+    Outlook outlook;
+    int64_t sleep_ns = 0;
+    {
+      MutexLock turn(connection.turn);
+      connection.asleep_until_ns = 0;
+      TakeInput(connection);
+      NoteSettled(connection);
+      outlook = Work(connection);
+      over = over || !outlook.goes_on;
+      if (!over && !outlook.more) {
+        const int64_t now_ns = clock_.SteadyNs();
+        connection.asleep_until_ns = std::min(outlook.next_ns, now_ns + kSleepMaxNs);
+        sleep_ns = connection.asleep_until_ns - now_ns;
+      }
+    }
+    if (sleep_ns > 0) waker_.Wait(sleep_ns);
+  }
+  {
+    MutexLock turn(connection.turn);
+    connection.asleep_until_ns = 0;  // the reader works no more
   }
   MutexLock lock(core_mutex_);
   const int64_t now_ns = clock_.SteadyNs();
@@ -213,31 +247,26 @@ void ConsumerSession::NoteSettled(Connection& connection) {
   CAIRN_LOG(kInfo, "source {}: following", options_.address);
 }
 
-// False: the connection has to end.
-bool ConsumerSession::Turn(Connection& connection) {
-  bool more = false;
-  int64_t next_ns = 0;
+ConsumerSession::Outlook ConsumerSession::Work(Connection& connection) {
+  Outlook outlook;
   while (true) {
     std::optional<ConsumerMessage> message;
     {
       MutexLock lock(core_mutex_);
       const int64_t now_ns = clock_.SteadyNs();
-      if (!more) more = consumer_.Step(now_ns);
+      if (!outlook.more) outlook.more = consumer_.Step(now_ns);
       // Without a link the reader comes to its end by itself, with what the source may have said last.
       if (!connection.link_gone) message = consumer_.Poll(now_ns);
       if (!message.has_value()) {
-        if (consumer_.wants_disconnect()) return false;
-        next_ns = connection.link_gone ? INT64_MAX : consumer_.NextPollNs();
-        break;
+        outlook.goes_on = !consumer_.wants_disconnect();
+        outlook.next_ns = connection.link_gone ? INT64_MAX : consumer_.NextPollNs();
+        return outlook;
       }
     }
     watch_.Begin(clock_.SteadyNs());
     connection.link_gone = !connection.link->Write(*message);
     watch_.End();
   }
-  if (more) return true;
-  waker_.Wait(std::min(next_ns == INT64_MAX ? kSleepMaxNs : next_ns - clock_.SteadyNs(), kSleepMaxNs));
-  return true;
 }
 
 void ConsumerSession::ApplyRest() {

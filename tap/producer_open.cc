@@ -70,6 +70,7 @@ void Producer::Rep::Open(const OpenStream& request, int64_t now) {
 void Producer::Rep::Accept(const OpenStream& request, const VbucketPosition& position, int64_t now) {
   auto stream = std::make_unique<Stream>();
   stream->request = request;
+  if (!position.failover_log.empty()) stream->history = position.failover_log.front().uuid;
   stream->needs_data = request.snapshot_start < request.snapshot_end;
   stream->sent = stream->needs_data ? request.snapshot_start : request.seqno;
   if (!stream->needs_data && stream->sent != Seqno(0)) stream->checkpoint = request.checkpoint;
@@ -102,9 +103,11 @@ void Producer::Rep::Join(Stream& stream, int64_t now) {
     if (cursor.ok()) {
       stream.cursor = *cursor;
       stream.phase = Stream::Phase::kLive;
-      return MarkReady(stream);
+      if (SameHistory(stream)) return MarkReady(stream);
+      status = Status(Code::kCancelled, "another branch of history has begun");
+    } else {
+      status = cursor.status();
     }
-    status = cursor.status();
   }
   // Another connection of this name has not ended yet.
   if (status == Code::kExists) return WantBackfill(stream, now + 20'000'000);

@@ -46,6 +46,7 @@ struct Stream {
 
   OpenStream request;
   Phase phase = Phase::kJoin;
+  uint64_t history = 0;       // the newest branch that the consumer was told of
   Seqno sent;                 // everything up to it is in chunks, or in `part`
   CheckpointId checkpoint;    // open at `sent`; 0: none, or not known
   bool needs_data = false;    // it is in the middle of a disk snapshot, which only another one ends
@@ -53,6 +54,7 @@ struct Stream {
   Seqno dump_end;             // a dump's
   bool answered = false;      // the consumer knows that it is open
   bool on_ready = false;      // is in Rep::ready
+  bool proved = false;        // an end with a digest has been sent, or will be
   bool noticed = false;       // something new came while `part` was being written
   int64_t not_before_ns = 0;  // the disk was busy
   std::optional<engine::StreamCursor> cursor;
@@ -117,10 +119,12 @@ struct Producer::Rep {
   void ServeBackfill(Stream& stream, int64_t now);
   void EndBackfill(Stream& stream, int64_t now);
   bool StillStreams(Stream& stream);
+  bool SameHistory(const Stream& stream) const;
   void BeginPart(Stream& stream, proto::TapSnapshotKind kind, CheckpointId checkpoint);
   void EncodePart(Stream& stream, int64_t now);
   void EndPart(Stream& stream, int64_t now);
   void EndCheckpoint(Stream& stream, const checkpoint::Batch& batch);
+  void ProveEnd(Stream& stream);
   void NoteSent(Stream& stream, int64_t now);
   void MarkReady(Stream& stream);
   void EndStream(Stream& stream, EndReason reason, std::string_view text);

@@ -26,6 +26,7 @@ void Producer::Rep::MarkReady(Stream& stream) {
 
 void Producer::Rep::WantBackfill(Stream& stream, int64_t not_before_ns) {
   stream.phase = Stream::Phase::kSlot;
+  stream.proved = false;
   stream.not_before_ns = not_before_ns;
   backfills.push_back(stream.vbucket());
 }
@@ -127,7 +128,11 @@ bool Producer::Rep::StartBackfill(Stream& stream, int64_t now) {
     if (cursor.ok()) {
       stream.cursor = *cursor;
       stream.phase = Stream::Phase::kLive;
-      MarkReady(stream);
+      if (SameHistory(stream)) {
+        MarkReady(stream);
+      } else {
+        EndStream(stream, EndReason::kRollback, "another branch of history has begun");
+      }
       return false;
     }
     if (cursor.code() != Code::kOutOfRange) {
@@ -199,6 +204,15 @@ void Producer::Rep::EndBackfill(Stream& stream, int64_t now) {
   Join(stream, now);
 }
 
+/// A vbucket that was promoted while a stream had no cursor (it read the disk, or waited) cancels nothing, so
+/// this is looked at whenever one is opened: what the new branch holds must not go to a consumer that does not
+/// know it. Behind the opening, as a promotion from then on cancels the cursor.
+bool Producer::Rep::SameHistory(const Stream& stream) const {
+  const Result<VbucketPosition> position = replication.Position(stream.vbucket());
+  return position.ok() && !position->failover_log.empty() &&
+         position->failover_log.front().uuid == stream.history;
+}
+
 /// False when the vbucket can be streamed no more; the stream has ended then.
 bool Producer::Rep::StillStreams(Stream& stream) {
   const Result<VbucketPosition> position = replication.Position(stream.vbucket());
@@ -235,6 +249,7 @@ void Producer::Rep::ServeLive(Stream& stream, int64_t now) {
   // A notice without operations, or a marker among them, may mean another state of the vbucket.
   if ((nothing || HasMarker(batch)) && !StillStreams(stream)) return;
   if (nothing) {
+    ProveEnd(stream);
     if (!EndWhenDumped(stream)) GiveStep(stream, now);
     return;
   }
@@ -244,6 +259,7 @@ void Producer::Rep::ServeLive(Stream& stream, int64_t now) {
     stream.cursor.reset();
     return WantBackfill(stream, 0);
   }
+  stream.proved = true;  // the next end from memory carries a digest
   if (batch.operations.empty()) {
     stream.sent = std::max(stream.sent, batch.last);
     EndCheckpoint(stream, batch);
@@ -336,6 +352,16 @@ void Producer::Rep::EndCheckpoint(Stream& stream, const checkpoint::Batch& batch
   std::optional<uint64_t> digest;
   if (digests && closed.digest_known) digest = closed.end_digest;
   writer.AddCheckpointEnd(stream.vbucket(), closed.id, stream.sent, digest);
+  stream.checkpoint = CheckpointId(0);
+}
+
+/// What came from disk came without digests; here the stream has caught up with everything there is.
+void Producer::Rep::ProveEnd(Stream& stream) {
+  if (!digests || stream.proved) return;
+  stream.proved = true;
+  const std::optional<engine::CheckpointEnd> end = replication.LastEnd(stream.vbucket());
+  if (!end || end->last != stream.sent) return;
+  writer.AddCheckpointEnd(stream.vbucket(), end->checkpoint, end->last, end->digest);
   stream.checkpoint = CheckpointId(0);
 }
 

@@ -48,6 +48,11 @@ ResumeDecision DecideResume(const VbucketPosition& position, const OpenStream& r
 
   const std::optional<Seqno> branch_end = BranchEnd(position, request.history_uuid);
   if (!branch_end) return RollBack(Seqno(0), "unknown branch of history");
+  // A copy that is only behind takes nothing away from another: it catches up, or it becomes active.
+  const bool newest = request.history_uuid == position.failover_log.front().uuid;
+  if (seqno > *branch_end && newest && position.state == VbucketState::kReplica) {
+    return Refuse(EndReason::kStateChanged, "the copy here is behind");
+  }
   if (seqno > *branch_end) return RollBack(*branch_end, "ahead of the end of its branch of history");
   // What it has of the snapshot is put right by a snapshot that reaches at least as far, and by nothing else.
   if (in_snapshot && (request.snapshot_end > *branch_end || request.snapshot_end > position.merged)) {

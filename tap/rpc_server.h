@@ -34,7 +34,7 @@ class RpcServer {
     uint64_t memory_max = uint64_t{256} << 20;  // of gRPC's buffers; above it connections are closed
     uint32_t receive_bytes_max = 4u << 20;      // of one message
     uint32_t handshake_timeout_ms = 10'000;     // TLS and HTTP/2 settings
-    uint32_t idle_timeout_ms = 300'000;         // a connection without a call is closed
+    uint32_t idle_timeout_ms = 30'000;          // a connection without a call is closed
   };
 
   /// Binds, then serves. INVALID_ARGUMENT: an address off loopback without TLS, or bad certificates.

@@ -71,8 +71,9 @@ class TapService {
   Status Promote(const VbucketSet& vbuckets, const engine::PromoteOptions& options);
   /// kReplica: what has a source is followed again. kDead: it is not.
   Status Demote(const VbucketSet& vbuckets, engine::VbucketState to);
-  /// Moves the vbuckets (empty: all) here from their active, with writes running there. TIMEOUT: some have
-  /// not arrived: those that had a source follow it again, the others stay replicas without one.
+  /// Moves the vbuckets (empty: all that are not active here with data of their own) here from their active,
+  /// with writes running there. TIMEOUT: some have not arrived: those that had a source follow it again, the
+  /// others stay replicas without one. INVALID_ARGUMENT: one that was named is active here and not empty.
   Status Takeover(const std::string& address, const VbucketSet& vbuckets, uint32_t timeout_ms);
 
   /// Both directions. Without `streams` their lists are empty.

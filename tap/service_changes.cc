@@ -118,6 +118,16 @@ VbucketSet TapService::Impl::ActiveOf(const VbucketSet& vbuckets) const {
   return active;
 }
 
+// Active here, and not empty.
+VbucketSet TapService::Impl::WithOwnData(const VbucketSet& vbuckets) const {
+  VbucketSet own;
+  for (const Vbid vbucket : ActiveOf(vbuckets)) {
+    const Result<engine::VbucketPosition> position = replication_.Position(vbucket);
+    if (position.ok() && position->high > Seqno(0)) own.push_back(vbucket);
+  }
+  return own;
+}
+
 Status TapService::Impl::MakeReplicas(const VbucketSet& vbuckets) {
   std::vector<Vbid> others;
   for (const Vbid vbucket : vbuckets) {
@@ -253,6 +263,13 @@ Status TapService::Impl::Takeover(const std::string& address, const VbucketSet& 
   MutexLock change(change_mutex_);
   // What has arrived in an earlier call is done.
   source.vbuckets = Difference(set, ActiveOf(Intersection(set, conf().PromotedFrom(address))));
+  const VbucketSet own = WithOwnData(source.vbuckets);
+  if (!own.empty() && !vbuckets.empty()) {
+    return Status(Code::kInvalidArgument,
+                  "vbucket " + std::to_string(own.front().get()) +
+                      " is active here and has data, which a takeover would throw away: demote it first");
+  }
+  source.vbuckets = Difference(source.vbuckets, own);
   if (source.vbuckets.empty()) return Status::Ok();
   CAIRN_RETURN_IF_ERROR(ProbeBeforeGivingUp(source));
   ReplicationConf without = conf();

@@ -65,6 +65,7 @@ class TapService::Impl {
   Result<VbucketSet> Normalize(const VbucketSet& vbuckets) const;
   bool IsActive(Vbid vbucket) const;
   VbucketSet ActiveOf(const VbucketSet& vbuckets) const;
+  VbucketSet WithOwnData(const VbucketSet& vbuckets) const;
   bool RunTakeover(const Source& source, uint32_t timeout_ms) CAIRN_REQUIRES(change_mutex_);
 
   const Options options_;

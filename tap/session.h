@@ -4,7 +4,7 @@
 //
 // Producing: one RPC has a reader (the RPC's own thread, which calls Push) and a pump (this class's thread),
 // which alone sends. Consuming: one source has an owner thread, which dials, applies and sends, and a reader
-// thread for as long as there is a connection.
+// thread for as long as there is a connection, which does the same while the owner sleeps.
 
 #include <atomic>
 #include <cstdint>
@@ -161,7 +161,15 @@ class ConsumerSession {
   std::string Follow();
   void Read(Connection& connection);
   std::string Converse(Connection& connection);
-  bool Turn(Connection& connection);
+  /// What is left after some work.
+  struct Outlook {
+    bool goes_on = true;  // false: the connection has to end
+    bool more = false;    // to be done at once
+    int64_t next_ns = 0;  // when there is something to do although nothing arrives
+  };
+  /// Applies and sends what there is. With the connection's turn held.
+  Outlook Work(Connection& connection);
+  bool WorkHere(Connection& connection);
   void TakeInput(Connection& connection);
   void NoteSettled(Connection& connection);
   void ApplyRest();

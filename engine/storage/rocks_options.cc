@@ -105,7 +105,12 @@ RocksOptions MakeRocksOptions(const RocksStoreOptions& options, std::shared_ptr<
   table.partition_filters = true;
   out.data = MakeFamily(options, kDataShare);
   out.data.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  // Young files are rewritten soon; compressing them too is work for nothing.
   out.data.compression = rocksdb::kLZ4Compression;
+  out.data.compression_per_level = {rocksdb::kNoCompression, rocksdb::kLZ4Compression};
+  // Changes come sorted: each goes behind the one before.
+  out.data.memtable_insert_with_hint_prefix_extractor.reset(
+      rocksdb::NewFixedPrefixTransform(kVbucketPrefixSize));
   // Merges write many small sorted files; these two halve what compaction rewrites.
   out.data.level0_file_num_compaction_trigger = 8;
   out.data.max_bytes_for_level_base = uint64_t{64} << 20;

@@ -176,7 +176,7 @@ class BackfillRun {
   }
   void ReadMemory(Vbid vb, const StreamCursor& cursor, Mirror* mirror) {
     for (;;) {
-      const Result<checkpoint::Batch> batch = node_.R().Read(vb, cursor);
+      const Result<StreamBatch> batch = node_.R().Read(vb, cursor);
       ASSERT_TRUE(batch.ok()) << batch.status().ToString();
       if (batch.value().nothing()) return;
       ++counts.memory;

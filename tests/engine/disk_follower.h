@@ -365,7 +365,7 @@ class DiskFollower {
     return code == Code::kOk;
   }
   bool StepMemory() {
-    const Result<checkpoint::Batch> read = source_->R().Read(vb_, *cursor_);
+    const Result<StreamBatch> read = source_->R().Read(vb_, *cursor_);
     if (!read.ok()) {
       EXPECT_TRUE(read.code() == Code::kOutOfRange || read.code() == Code::kCancelled);
       Disconnect();

@@ -398,7 +398,8 @@ TEST_F(PromotionTest, HandingOver) {
   a.gate.refuse = [](const storage::LogBatch&) { return Status(Code::kNoSpace, "full"); };
   EXPECT_EQ(Done(a.R().Handover(Vbid(0), 1)).code(), Code::kNoSpace);
   a.gate.refuse = nullptr;
-  EXPECT_EQ(a.At(Vbid(0)).state, VbucketState::kPending) << "it can still be resumed";
+  EXPECT_EQ(a.At(Vbid(0)).state, VbucketState::kActive) << "its clients go on";
+  ASSERT_TRUE(a.R().Suspend(Vbid(0)).ok());
   ASSERT_TRUE(Done(a.R().Handover(Vbid(0), 1)).ok());
   EXPECT_EQ(a.At(Vbid(0)).state, VbucketState::kDead);
   EXPECT_TRUE(Done(a.R().Handover(Vbid(0), 1)).ok()) << "the receiver asks again";

@@ -122,7 +122,7 @@ class Follower {
   }
   /// One batch; false when there is nothing.
   bool Step() {
-    const Result<checkpoint::Batch> read = source_->R().Read(vb_, *cursor_);
+    const Result<StreamBatch> read = source_->R().Read(vb_, *cursor_);
     EXPECT_TRUE(read.ok()) << read.status().ToString();
     if (!read.ok() || read.value().nothing()) return false;
     const checkpoint::Batch& batch = read.value();

@@ -223,10 +223,10 @@ TEST(Damage, RecordInAWrongPlaceIsRefusedAndNamed) {
 
 TEST(EncodeDeathTest, WhatHasNoValueToWriteIsAProgrammersError) {
   const ItemRef ejected = Item::NewEjected("key", 5, 1, kMeta);
-  const ItemRef deleted = Item::NewDeleted("key", false, kMeta);
+  const ItemRef marker = Item::NewMarker("payload", Seqno(1));
   EXPECT_DEATH(LogOf(*ejected), "is_ejected");
   EXPECT_DEATH(DataOf(*ejected), "is_value");
-  EXPECT_DEATH(DataOf(*deleted), "is_value");
+  EXPECT_DEATH(DataOf(*marker), "is_value");
 }
 
 TEST(MarkerPayload, ComesBackAsItWas) {

@@ -9,6 +9,14 @@
 namespace cairn::proto {
 namespace {
 
+std::string FromHex(std::string_view hex) {
+  std::string bytes;
+  for (size_t i = 0; i + 1 < hex.size(); i += 2) {
+    bytes.push_back(static_cast<char>(std::stoi(std::string(hex.substr(i, 2)), nullptr, 16)));
+  }
+  return bytes;
+}
+
 std::string Hex(std::string_view bytes) {
   std::string hex;
   for (const char c : bytes) {
@@ -42,6 +50,10 @@ VbucketMeta SomeVbucket() {
   meta.window_update = *UpdateId::FromHex("000102030405060708090a0b0c0d0e0f");
   meta.window_start = Seqno(900);
   meta.window_checkpoint = CheckpointId(6);
+  meta.epoch = 5;
+  meta.snapshot_start = Seqno(300);
+  meta.snapshot_end = Seqno(400);
+  meta.last_update = {*UpdateId::FromHex("f0e0d0c0b0a090807060504030201000"), true};
   return meta;
 }
 
@@ -108,11 +120,26 @@ TEST(MetaRecord, ListsMayReachTheirBounds) {
 TEST(MetaRecord, GoldenBytes) {
   EXPECT_EQ(Hex(EncodeEngineMeta(SomeEngine())), "0103c68b3b010102030405060708090a0b0c0d0e0f10800801ac02");
   EXPECT_EQ(Hex(EncodeVbucketMeta(Vbid(7), SomeVbucket())),
-            "01b1a878780102efcdab0000000000f403563412000000000000e80707840788776655443322110a1122334455667788"
-            "0264c801c801c901000102030405060708090a0b0c0d0e0f840706");
+            "01e22027b10102efcdab0000000000f403563412000000000000e80707840788776655443322110a1122334455667788"
+            "0264c801c801c901000102030405060708090a0b0c0d0e0f84070605ac029003f0e0d0c0b0a090807060504030201000"
+            "01");
   EXPECT_EQ(Hex(EncodeUpdateMeta("update/current", SomeUpdate())),
             "016aa6cc4b000102030405060708090a0b0c0d0e0f10737072696e6720636174616c6f677565030c00002a36fe9c9717"
             "00cac471fe9c971701c80103c0843dffffffffffffffff");
+}
+
+TEST(MetaRecord, AVbucketOfVersion010HasNoReplication) {
+  // The golden record of that version.
+  const std::string record = FromHex(
+      "01b1a878780102efcdab0000000000f403563412000000000000e80707840788776655443322110a1122334455667788"
+      "0264c801c801c901000102030405060708090a0b0c0d0e0f840706");
+  const auto decoded = DecodeVbucketMeta(Vbid(7), record);
+  ASSERT_TRUE(decoded.ok()) << decoded.status().ToString();
+  VbucketMeta before = SomeVbucket();
+  before.epoch = 0;
+  before.snapshot_start = before.snapshot_end = Seqno();
+  before.last_update = {};
+  EXPECT_EQ(*decoded, before);
 }
 
 template <class Decode>

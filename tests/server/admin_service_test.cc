@@ -390,7 +390,9 @@ TEST(AdminServiceTest, TakeoverMovesVbucketsWhileTheyAreWritten) {
   EXPECT_EQ(CountIn(*at_b, "active"), kVbuckets);
   EXPECT_EQ(CountIn(*at_a, "active"), 0u);
   uint64_t items = 0;
-  for (const auto& row : at_b->ListVbuckets({}).value()) items += row.items;
+  const auto rows = at_b->ListVbuckets({});
+  ASSERT_TRUE(rows.ok());
+  for (const auto& row : *rows) items += row.items;
   EXPECT_EQ(items, 300u + static_cast<uint64_t>(written.load()));
 }
 
@@ -399,7 +401,7 @@ TEST(AdminServiceTest, ATakeoverFromNobodyEndsInTimeAndSaysSo) {
   const auto at_b = b.Client();
   const auto begun = std::chrono::steady_clock::now();
   const Result<uint32_t> taken = at_b->Takeover({"127.0.0.1:1", {}, 500}, [] {});
-  EXPECT_THAT(std::string(taken.status().message()), StartsWith("TIMEOUT: "));
+  EXPECT_THAT(std::string(taken.status().message()), StartsWith("TMP_FAIL: "));
   EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(10));
 }
 
