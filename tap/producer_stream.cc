@@ -151,6 +151,10 @@ bool Producer::Rep::StartBackfill(Stream& stream, int64_t now) {
     EndStream(stream, purged ? EndReason::kPurged : EndReason::kBackfillFailed, opened.status().ToString());
     return false;
   }
+  if (!SameHistory(stream)) {
+    EndStream(stream, EndReason::kRollback, "another branch of history has begun");
+    return false;
+  }
   if (stream.needs_data && !(*opened)->has_data()) {
     EndStream(stream, EndReason::kPurged, "the log reaches back so far that no disk snapshot is sent");
     return false;
@@ -205,8 +209,8 @@ void Producer::Rep::EndBackfill(Stream& stream, int64_t now) {
 }
 
 /// A vbucket that was promoted while a stream had no cursor (it read the disk, or waited) cancels nothing, so
-/// this is looked at whenever one is opened: what the new branch holds must not go to a consumer that does not
-/// know it. Behind the opening, as a promotion from then on cancels the cursor.
+/// this is looked at whenever one is opened: what the new branch holds must not go to a consumer that does
+/// not know it. Behind the opening, as a promotion from then on cancels the cursor.
 bool Producer::Rep::SameHistory(const Stream& stream) const {
   const Result<VbucketPosition> position = replication.Position(stream.vbucket());
   return position.ok() && !position->failover_log.empty() &&
@@ -223,6 +227,10 @@ bool Producer::Rep::StillStreams(Stream& stream) {
   const bool gone = position->state == VbucketState::kDead && stream.giving != Giving::kHandingOver;
   if (gone || position->in_snapshot) {
     EndStream(stream, EndReason::kStateChanged, gone ? "dead" : "a disk snapshot is being received");
+    return false;
+  }
+  if (position->failover_log.empty() || position->failover_log.front().uuid != stream.history) {
+    EndStream(stream, EndReason::kRollback, "another branch of history has begun");
     return false;
   }
   return true;

@@ -96,6 +96,13 @@ TEST(TapResume, AheadOfTheNewestBranchGoesBackToTheHighSeqno) {
   ExpectEnd(Source(), At(1001), EndReason::kRollback, 1000);
 }
 
+TEST(TapResume, ACopyThatIsOnlyBehindTakesNothingAway) {
+  VbucketPosition copy = Source();
+  copy.state = VbucketState::kReplica;
+  ExpectEnd(copy, At(1001), EndReason::kStateChanged);
+  ExpectFrom(copy, At(1000));
+}
+
 /// Failovers as in Couchbase's DCP: each branch ends where the next newer one begins.
 struct Branches {
   uint64_t uuid, seqno;
