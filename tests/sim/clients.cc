@@ -50,7 +50,7 @@ struct Clients::Request {
   uint64_t branch = 0;
   engine::MutationResult written;
   engine::GetResult read;
-  engine::DurabilityWait wait;
+  uint64_t wait_number = 0;
 };
 
 Clients::Clients(World& world, History& history, std::function<NodeIndex(Vbid)> leader_of)
@@ -283,11 +283,12 @@ void Clients::AwaitDurable(const RequestRef& request, uint64_t ticket, int64_t d
       if (!std::exchange(*asked, true)) AwaitDurable(request, ticket, deadline_ns);
     };
     const auto waiter = std::make_shared<EventWaiter>(world_, again);
-    request->wait = node.engine().AwaitDurability(requirement, ticket, waiter);
+    if (request->wait_number == 0) request->wait_number = ++waits_;
+    node.Keep(request->wait_number, node.engine().AwaitDurability(requirement, ticket, waiter));
     world_.queue.After(kSecond, again);
     return;
   }
-  request->wait = {};
+  if (!gone) node.Release(request->wait_number);
   if (outcome == Code::kOk) {
     ++acknowledged_durable_;
     using Level = DurabilityLevel;

@@ -59,6 +59,7 @@ class Clients {
   std::vector<std::string> keys_;
   uint32_t wall_max_ = 0;
   uint64_t counter_ = 0;
+  uint64_t waits_ = 0;
   uint64_t operations_ = 0, acknowledged_durable_ = 0;
 };
 

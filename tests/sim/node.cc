@@ -85,6 +85,7 @@ void Node::PassNotices() {
 }
 
 void Node::Down() {
+  waits_.clear();
   consumers_.clear();
   producers_.clear();
   if (engine_ != nullptr) replication().RemoveListener(listener_);
@@ -194,9 +195,10 @@ engine::VbucketPosition Node::Position(Vbid vbucket) {
 
 void Node::Touched() {
   if (!up()) return;
+  const bool undoing = engine_->update_status().phase == engine::UpdatePhase::kReverting;
   for (uint32_t v = 0; v < world_.plan.vbuckets; ++v) {
     const Vbid vbucket(static_cast<uint16_t>(v));
-    world_.oracle.Look(index_, vbucket, Position(vbucket), world_.now_ns());
+    world_.oracle.Look(index_, vbucket, Position(vbucket), undoing, world_.now_ns());
   }
   ScheduleBackground(world_.plan.background_ns);
 }

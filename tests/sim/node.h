@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "engine/durability.h"
 #include "engine/engine.h"
 #include "engine/replication.h"
 #include "tests/sim/disk.h"
@@ -71,6 +72,9 @@ class Node {
   /// The world's time at a time of the node's steady clock.
   int64_t WorldTime(int64_t steady_ns) const { return steady_ns - clock_.SteadyNs() + clock_at_ns_; }
   engine::VbucketPosition Position(Vbid vbucket);
+  /// Keeps a wait of a client for as long as the engine lives at most.
+  void Keep(uint64_t client, engine::DurabilityWait wait) { waits_[client] = std::move(wait); }
+  void Release(uint64_t client) { waits_.erase(client); }
   /// The engine's background work, at once, until there is none (bounded). For scripted runs and the end.
   void Settle();
 
@@ -96,6 +100,7 @@ class Node {
   std::vector<Vbid> notices_;
   bool notices_scheduled_ = false;
   int64_t background_at_ns_ = INT64_MAX;
+  std::map<uint64_t, engine::DurabilityWait> waits_;
   std::vector<std::shared_ptr<ProducerEnd>> producers_;
   std::map<NodeIndex, std::unique_ptr<ConsumerEnd>> consumers_;
 };

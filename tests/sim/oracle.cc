@@ -65,7 +65,8 @@ void Oracle::Forget(NodeIndex node) {
   std::erase_if(seen_, [node](const auto& entry) { return entry.first.first == node; });
 }
 
-void Oracle::Look(NodeIndex node, Vbid vbucket, const VbucketPosition& position, int64_t now_ns) {
+void Oracle::Look(NodeIndex node, Vbid vbucket, const VbucketPosition& position, bool undoing,
+                  int64_t now_ns) {
   Seen& seen = seen_[{node, vbucket.get()}];
   if (position.epoch < seen.epoch) {
     Fail(node, vbucket,
@@ -73,14 +74,15 @@ void Oracle::Look(NodeIndex node, Vbid vbucket, const VbucketPosition& position,
   }
   seen.epoch = position.epoch;
   if (position.state == VbucketState::kActive && !position.failover_log.empty()) {
-    LookAtActive(node, vbucket, position, seen);
+    LookAtActive(node, vbucket, position, undoing, seen);
     return;
   }
-  seen.active_uuid = 0;
+  seen.active_uuid = seen.last_active_uuid = 0;
   if (position.state == VbucketState::kReplica) LookAtCopy(node, vbucket, position, seen, now_ns);
 }
 
-void Oracle::LookAtActive(NodeIndex node, Vbid vbucket, const VbucketPosition& position, Seen& seen) {
+void Oracle::LookAtActive(NodeIndex node, Vbid vbucket, const VbucketPosition& position, bool undoing,
+                          Seen& seen) {
   const uint64_t uuid = position.failover_log.front().uuid;
   History* history = Find(vbucket, uuid);
   if (history == nullptr) {
@@ -95,10 +97,33 @@ void Oracle::LookAtActive(NodeIndex node, Vbid vbucket, const VbucketPosition& p
     }
     FollowWindow(vbucket, *history, position);
   }
-  seen.active_uuid = uuid;
+  seen.active_uuid = seen.last_active_uuid = uuid;
   seen.high = position.high;
   history->high = position.high;
-  if (position.warm) history->digests[position.high.get()].insert(position.digest);
+  if (!position.warm) return;
+  if (undoing && position.window.is_none()) {
+    // Also what was seen before the marker's event was over.
+    history->digests.erase(position.high.get());
+    return;
+  }
+  history->digests[position.high.get()].insert(position.digest);
+  if (!history->fork_compared) CompareAtFork(node, vbucket, position, *history);
+}
+
+void Oracle::CompareAtFork(NodeIndex node, Vbid vbucket, const VbucketPosition& position, History& history) {
+  history.fork_compared = true;
+  History* parent = Find(vbucket, history.parent);
+  if (parent == nullptr || position.high != history.first_high) return;
+  const auto point = parent->digests.find(history.fork.get());
+  bool taken_back = parent->window != history.window || !parent->base_window.is_none();
+  for (const Change& change : parent->changes)
+    taken_back = taken_back || change.kind == Change::Kind::kRevert;
+  if (point == parent->digests.end() || taken_back) {
+    // What was being taken back when the branch before ended has been taken back since.
+    parent->digests[history.fork.get()].insert(position.digest);
+  } else if (!point->second.contains(position.digest)) {
+    Fail(node, vbucket, "goes on from " + Number(history.fork) + " with a digest that was never there");
+  }
 }
 
 void Oracle::FollowWindow(Vbid vbucket, History& history, const VbucketPosition& position) {
@@ -187,7 +212,7 @@ Oracle::History& Oracle::Begin(NodeIndex node, Vbid vbucket, const VbucketPositi
   history.uuid = entry.uuid;
   history.fork = entry.seqno;
   history.owner = node;
-  history.high = position.high;
+  history.high = history.first_high = position.high;
   BranchInfo info{vbucket, entry.uuid, 0, entry.seqno, false};
   // Branches in between were never seen: a promotion that was recorded by a node that died before it
   // answered.
@@ -222,7 +247,9 @@ Oracle::History& Oracle::Begin(NodeIndex node, Vbid vbucket, const VbucketPositi
 
 void Oracle::CheckAcknowledged(NodeIndex node, Vbid vbucket, const History& parent, Seqno fork) {
   const bool allowed = loss_allowed_.erase(vbucket) > 0;
-  if (parent.owner == node && parent.persisted_ack > fork) {
+  // A node that was deposed in between gives up what only it had.
+  const bool restarted = seen_[{node, vbucket.get()}].last_active_uuid == parent.uuid;
+  if (restarted && parent.persisted_ack > fork) {
     Fail(node, vbucket,
          "came back at " + Number(fork) + ", but " + Number(parent.persisted_ack) +
              " was acknowledged as persisted");
@@ -261,8 +288,22 @@ void Oracle::LookAtCopy(NodeIndex node, Vbid vbucket, const VbucketPosition& pos
     seen.differs_at = position.high;
   }
   const bool undoing = !position.last_update.id.is_none() && !position.last_update.committed;
+  if (undoing && HasBeen(vbucket, position)) return;
   if (undoing && now_ns - seen.differs_since_ns < kUndoingMaxNs) return;
   Fail(node, vbucket, "is a copy at " + Number(position.high) + " whose digest the active never had there");
+}
+
+/// What a revert took back is not copied, so the last operation of a copy may lie before the point where it
+/// stands: is it in the state of one of the points behind?
+bool Oracle::HasBeen(Vbid vbucket, const VbucketPosition& position) {
+  for (const proto::FailoverEntry& entry : position.failover_log) {
+    const History* history = Find(vbucket, entry.uuid);
+    if (history == nullptr) continue;
+    for (auto it = history->digests.lower_bound(position.high.get()); it != history->digests.end(); ++it) {
+      if (it->second.contains(position.digest)) return true;
+    }
+  }
+  return false;
 }
 
 void Oracle::Changed(NodeIndex node, Vbid vbucket, Seqno seqno, const std::string& key,

@@ -42,8 +42,10 @@ class Oracle {
   using Report = std::function<void(std::string)>;
   explicit Oracle(Report report) : report_(std::move(report)) {}
 
-  /// Where a vbucket of a node stands now; after each event of the node, and before Changed.
-  void Look(NodeIndex node, Vbid vbucket, const engine::VbucketPosition& position, int64_t now_ns);
+  /// Where a vbucket of a node stands now; after each event of the node, and before Changed. `undoing`: the
+  /// node is just putting keys back, so what its digest is now is no state that a copy could have.
+  void Look(NodeIndex node, Vbid vbucket, const engine::VbucketPosition& position, bool undoing,
+            int64_t now_ns);
   /// The node has started again: what it was in the middle of is over.
   void Restarted(NodeIndex node);
   /// The node was set up: what it was before does not count (every new node begins as active of its own).
@@ -97,23 +99,29 @@ class Oracle {
     engine::UpdateId window;
     Seqno window_start;
     Seqno high;
+    Seqno first_high;                                // where it was seen first, behind the fork by a gap
+    bool fork_compared = false;                      // its digest there with the one of the branch before
     std::map<uint64_t, std::set<uint64_t>> digests;  // by seqno: those the active has shown there
     Seqno persisted_ack, majority_ack;
   };
   struct Seen {
     uint64_t epoch = 0;
     Seqno high;
-    uint64_t active_uuid = 0;      // 0: not active
-    int64_t differs_since_ns = 0;  // 0: does not
+    uint64_t active_uuid = 0;       // 0: not active
+    uint64_t last_active_uuid = 0;  // also while it is down; 0: it was no active when it went down
+    int64_t differs_since_ns = 0;   // 0: does not
     Seqno differs_at;
   };
   using BranchKey = std::pair<uint16_t, uint64_t>;
 
   History* Find(Vbid vbucket, uint64_t uuid);
   History& Begin(NodeIndex node, Vbid vbucket, const engine::VbucketPosition& position);
-  void LookAtActive(NodeIndex node, Vbid vbucket, const engine::VbucketPosition& position, Seen& seen);
+  void LookAtActive(NodeIndex node, Vbid vbucket, const engine::VbucketPosition& position, bool undoing,
+                    Seen& seen);
   void LookAtCopy(NodeIndex node, Vbid vbucket, const engine::VbucketPosition& position, Seen& seen,
                   int64_t now_ns);
+  bool HasBeen(Vbid vbucket, const engine::VbucketPosition& position);
+  void CompareAtFork(NodeIndex node, Vbid vbucket, const engine::VbucketPosition& position, History& history);
   void FollowWindow(Vbid vbucket, History& history, const engine::VbucketPosition& position);
   void CheckAcknowledged(NodeIndex node, Vbid vbucket, const History& parent, Seqno fork);
   Content At(Vbid vbucket, const History& history, Seqno seqno);

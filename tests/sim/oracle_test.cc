@@ -24,7 +24,9 @@ class OracleTest : public ::testing::Test {
     position.epoch = epoch;
     return position;
   }
-  void Look(NodeIndex node, const VbucketPosition& position) { oracle_.Look(node, kVb, position, now_ns_); }
+  void Look(NodeIndex node, const VbucketPosition& position) {
+    oracle_.Look(node, kVb, position, false, now_ns_);
+  }
   void Write(NodeIndex node, uint64_t seqno, const std::string& key, const std::string& value) {
     oracle_.Changed(node, kVb, Seqno(seqno), key, Version{value, 0, 0, seqno});
   }

@@ -64,7 +64,12 @@ void Updates::Submit(NodeIndex index, Step step) {
     const bool refused = status == Code::kNotSupported || status == Code::kBusy || status == Code::kExists ||
                          status == Code::kNotFound || status == Code::kInvalidArgument;
     if (refused) return;
-    if (step == Step::kStart) Record(index, KeyOperation::Kind::kStart, begin_ns, status.ok(), branches);
+    if (step == Step::kStart) {
+      // One that was being handed over, and was not after all, has taken part.
+      auto all = branches;
+      if (world_.node(index).up()) all.merge(ActiveBranches(index));
+      Record(index, KeyOperation::Kind::kStart, begin_ns, status.ok(), all);
+    }
     if (step == Step::kRevert) {
       Record(index, KeyOperation::Kind::kRevert, begin_ns, status.ok(), branches);
       if (status.ok() && !digest_equal) {
