@@ -141,10 +141,11 @@ proto::VbucketMeta Rollback::RecordAt(const Point& point) const {
 }
 
 Status Rollback::Replay(const Point& point, VBucket& fresh) {
-  MutexLock lock(fresh.mutex);  // nobody else knows it
-  fresh.Restore(RecordAt(point));
-  fresh.SetCold();
+  const proto::VbucketMeta record_at = RecordAt(point);
   StoreGate::Access store(core_.store);
+  MutexLock lock(fresh.mutex);  // nobody else knows it
+  fresh.Restore(record_at);
+  fresh.SetCold();
   const auto it = store->ReadLog(vbucket_, fresh.merged() + 1, point.seqno);
   for (; it->Valid(); it->Next()) {
     const Seqno seqno = it->log_key().seqno;
