@@ -105,9 +105,8 @@ RocksOptions MakeRocksOptions(const RocksStoreOptions& options, std::shared_ptr<
   table.partition_filters = true;
   out.data = MakeFamily(options, kDataShare);
   out.data.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
-  // Young files are rewritten soon; compressing them too is work for nothing.
+  // Young files too: what arrives in order (a disk snapshot) then moves down without being rewritten.
   out.data.compression = rocksdb::kLZ4Compression;
-  out.data.compression_per_level = {rocksdb::kNoCompression, rocksdb::kLZ4Compression};
   // Changes come sorted: each goes behind the one before.
   out.data.memtable_insert_with_hint_prefix_extractor.reset(
       rocksdb::NewFixedPrefixTransform(kVbucketPrefixSize));
