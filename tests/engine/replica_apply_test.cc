@@ -24,8 +24,8 @@ TEST_F(Replica, HasWhatItsSourceHas) {
   OpenBoth();
   const auto keys = Keys(300);
   SetAll(keys, "v-");
-  for (int i = 0; i < 300; i += 7) ASSERT_EQ(a.E().Delete(keys[i]), Code::kOk);
-  for (int i = 1; i < 300; i += 7) ASSERT_EQ(a.E().Set(keys[i], "again", 42, 2'000'000'000), Code::kOk);
+  for (size_t i = 0; i < 300; i += 7) ASSERT_EQ(a.E().Delete(keys[i]), Code::kOk);
+  for (size_t i = 1; i < 300; i += 7) ASSERT_EQ(a.E().Set(keys[i], "again", 42, 2'000'000'000), Code::kOk);
   CloseCheckpoints();
   CatchUp();
   ExpectSame(keys);
@@ -182,7 +182,7 @@ TEST_F(Replica, ADifferenceIsAnAlarmWithEvidence) {
   OpenBoth(options);
   const auto keys = Keys(400);
   SetAll(keys, "v-");
-  for (int i = 0; i < 400; i += 5) ASSERT_EQ(a.E().Delete(keys[i]), Code::kOk);
+  for (size_t i = 0; i < 400; i += 5) ASSERT_EQ(a.E().Delete(keys[i]), Code::kOk);
   {
     const ScopedFault flip("replica.flip_byte", FaultSpec::Nth(3));
     CloseCheckpoints();
