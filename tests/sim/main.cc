@@ -22,21 +22,22 @@ namespace {
 using cairn::sim::Outcome;
 
 constexpr const char* kUsage =
-    "cairn_sim [--seeds N] [--first-seed N] [--minutes M] [--jobs N] [--trace] [--fault SPEC]\n"
+    "cairn_sim [--seeds N] [--first-seed N] [--minutes M] [--jobs N] [--trace] …\n"
     "  --seeds N        how many seeds (default 1000)\n"
     "  --first-seed N   which is the first (default 1)\n"
     "  --minutes M      stop after M minutes, even when not all seeds have run\n"
     "  --jobs N         processes (default 1); seeds are dealt out in turn\n"
     "  --trace          print everything that happens\n"
-    "  --scenario F:N   the scripted scenario, fault number F (0 none, 1 cut, 2 duplicate, 3 half open, 4 "
-    "consumer\n"
-    "                   crashes, 5 producer crashes) after message N\n"
-    "  --fault SPEC     arm fault points in every run, as name:1+:fail; for looking for planted bugs\n";
+    "  --scenario F:N   the scripted scenario, fault number F (0 none, 1 cut, 2 duplicate, 3 half open,\n"
+    "                   4 consumer crashes, 5 producer crashes) after message N\n"
+    "  --fault NAME     arm this fault point in every run, for looking for planted bugs\n"
+    "  --probability P  with which it fires when it is reached (default 1)\n"
+    "  --require-probes fail when a rare path that is listed was never taken\n";
 
 struct Options {
   uint64_t seeds = 1000, first_seed = 1, jobs = 1;
-  double minutes = 0;
-  bool trace = false;
+  double minutes = 0, probability = 1;
+  bool trace = false, require_probes = false;
   std::string fault, scenario;
 };
 
@@ -45,6 +46,10 @@ bool Parse(int argc, char** argv, Options* options) {
     const std::string name = argv[i];
     if (name == "--trace") {
       options->trace = true;
+      continue;
+    }
+    if (name == "--require-probes") {
+      options->require_probes = true;
       continue;
     }
     if (i + 1 >= argc) return false;
@@ -57,6 +62,8 @@ bool Parse(int argc, char** argv, Options* options) {
       options->jobs = std::strtoull(value, nullptr, 10);
     } else if (name == "--minutes") {
       options->minutes = std::strtod(value, nullptr);
+    } else if (name == "--probability") {
+      options->probability = std::strtod(value, nullptr);
     } else if (name == "--scenario") {
       options->scenario = value;
     } else if (name == "--fault") {
@@ -83,6 +90,20 @@ extern "C" void OnAbort(int) {
   std::signal(SIGABRT, SIG_DFL);
 }
 
+/// Says how often each rare path that a long run has to take was taken. Returns how many never were.
+int MissingProbes() {
+  constexpr const char* kRequired[] = {"update.client_met_key_to_revert", "update.orphan"};
+  const auto counts = cairn::ProbeCounts();
+  int missing = 0;
+  for (const char* probe : kRequired) {
+    const auto it = counts.find(probe);
+    if (it == counts.end()) ++missing;
+    std::printf("  probe %s: %llu\n", probe,
+                static_cast<unsigned long long>(it == counts.end() ? 0 : it->second));
+  }
+  return missing;
+}
+
 /// Runs the seeds of one process. Returns how many failed.
 int RunSome(const Options& options, uint64_t job) {
   const cairn::SystemClock clock;
@@ -94,12 +115,12 @@ int RunSome(const Options& options, uint64_t job) {
   for (uint64_t i = job; i < options.seeds; i += options.jobs) {
     if (limit > 0 && clock.SteadyNs() - begin > limit) break;
     running_seed = options.first_seed + i;
-    const Outcome outcome =
-        cairn::sim::RunSeed(running_seed, {.trace = options.trace, .fault = options.fault});
+    const cairn::sim::RunOptions run{options.trace, options.fault, options.probability};
+    const Outcome outcome = cairn::sim::RunSeed(running_seed, run);
     std::string failure = outcome.failure;
     // Some run twice: chance and time must come from the seed alone.
     if (failure.empty() && running_seed % 20 == 0 &&
-        cairn::sim::RunSeed(running_seed, {.trace = false, .fault = options.fault}).hash != outcome.hash) {
+        cairn::sim::RunSeed(running_seed, {false, options.fault, options.probability}).hash != outcome.hash) {
       failure = "two runs of this seed differ";
     }
     total.Add(outcome);
@@ -112,6 +133,7 @@ int RunSome(const Options& options, uint64_t job) {
   const double seconds = static_cast<double>(clock.SteadyNs() - begin) / 1e9;
   std::printf("%llu seeds, %d failed, %.1f s: %s\n", static_cast<unsigned long long>(count), failed, seconds,
               total.Summary().c_str());
+  if (options.require_probes) failed += MissingProbes();
   std::fflush(stdout);
   return failed;
 }

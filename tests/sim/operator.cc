@@ -200,6 +200,18 @@ void Operator::TakeOver(NodeIndex to, NodeIndex from) {
   world_.node(to).TakeOver(from, vbuckets);
 }
 
+void Operator::Misdirect(NodeIndex index) {
+  Node& node = world_.node(index);
+  const auto to = static_cast<NodeIndex>((index + 1 + world_.random.Uniform(world_.nodes.size() - 1)) %
+                                         world_.nodes.size());
+  if (!node.up() || (takeover_ && takeover_->to == index)) return;
+  std::vector<Vbid> vbuckets;
+  for (size_t v = 0; v < leaders_.size(); ++v) {
+    if (node.Position(At(v)).state == VbucketState::kReplica) vbuckets.push_back(At(v));
+  }
+  if (!vbuckets.empty()) node.Follow({{to, vbuckets}});
+}
+
 NodeIndex Operator::SourceFor(const Node& node, Vbid vbucket) {
   const NodeIndex leader = leaders_[vbucket.get()];
   if (!world_.plan.chains || world_.calm) return leader;

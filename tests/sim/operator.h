@@ -27,6 +27,8 @@ class Operator {
   /// Promotes one node for what `from` leads.
   bool Promote(NodeIndex to, NodeIndex from);
   void TakeOver(NodeIndex to, NodeIndex from);
+  /// Has the node follow another one, with all that it has as a replica, whether that one is active or not.
+  void Misdirect(NodeIndex node);
   NodeIndex leader(Vbid vbucket) const { return leaders_[vbucket.get()]; }
   std::vector<Vbid> LedBy(NodeIndex node) const;
   uint64_t promotions() const { return promotions_; }

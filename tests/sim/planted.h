@@ -9,10 +9,16 @@
 
 namespace cairn::sim {
 
-/// How many seeds from 1 on it takes until one fails; 0: more than `seeds_max`.
-inline uint64_t SeedsToFind(const std::string& plant, uint64_t seeds_max) {
+struct Plant {
+  const char* fault;
+  double probability;
+};
+
+/// How many seeds from 1 on it takes until one fails that passes without the bug; 0: more than `seeds_max`.
+inline uint64_t SeedsToFind(const Plant& plant, uint64_t seeds_max) {
   for (uint64_t seed = 1; seed <= seeds_max; ++seed) {
-    if (!RunSeed(seed, {.trace = false, .fault = plant}).failure.empty()) return seed;
+    if (RunSeed(seed, {false, plant.fault, plant.probability}).failure.empty()) continue;
+    if (RunSeed(seed, {}).failure.empty()) return seed;
   }
   return 0;
 }

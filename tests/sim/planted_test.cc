@@ -8,16 +8,17 @@
 namespace cairn::sim {
 namespace {
 
-class Planted : public ::testing::TestWithParam<const char*> {};
+class Planted : public ::testing::TestWithParam<Plant> {};
 
 TEST_P(Planted, IsFoundSoon) {
   SetLogLevel(LogLevel::kOff);
-  EXPECT_NE(SeedsToFind(GetParam(), 50), 0u) << GetParam();
+  EXPECT_NE(SeedsToFind(GetParam(), 50), 0u) << GetParam().fault;
 }
 
 INSTANTIATE_TEST_SUITE_P(Bugs, Planted,
-                         ::testing::Values("plant.skip_operation:0.01:fail", "plant.skip_rollback:0.5:fail",
-                                           "plant.drop_marker:0.2:fail"));
+                         ::testing::Values(Plant{"plant.skip_operation", 0.01},
+                                           Plant{"plant.lose_tombstone", 0.5},
+                                           Plant{"plant.drop_marker", 0.2}));
 
 }  // namespace
 }  // namespace cairn::sim

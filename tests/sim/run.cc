@@ -49,6 +49,9 @@ void Run::Trouble() {
     if (plan.crashes) CrashSomebody();
   } else if (dice < 950) {
     if (plan.cuts) BreakNetwork();
+  } else if (dice < 953) {
+    // Somebody who does not know better has a node follow any other; put right with the next look.
+    operator_.Misdirect(any);
   } else if (dice < 970) {
     ChangeHands();
   } else if (dice < 980) {
@@ -122,7 +125,11 @@ void Run::BreakDisk() {
   if (random.OneIn(3)) {
     node.disk().FailReads(1 + random.Uniform(5), forever);
   } else {
-    node.disk().FailWrites(1 + random.Uniform(5), kCodes[random.Uniform(3)], forever);
+    // Without syncs, what a failed write-back loses is lost for good (docs/durability.md): only a full disk
+    // then.
+    const bool syncs = world_.plan.engine.sync != engine::SyncPolicy::kNone;
+    node.disk().FailWrites(1 + random.Uniform(5), syncs ? kCodes[random.Uniform(3)] : Code::kNoSpace,
+                           forever);
   }
   world_.queue.After(static_cast<int64_t>(random.Uniform(3 * kSecond)), [&node] { node.disk().Repair(); });
 }
@@ -175,7 +182,9 @@ Outcome Run::Execute() {
 Outcome RunSeed(uint64_t seed, const RunOptions& options) {
   FaultRegistry& faults = FaultRegistry::Global();
   faults.DisarmAll();
-  if (!options.fault.empty()) CAIRN_CHECK(faults.ArmFromText(options.fault).ok());
+  if (!options.fault.empty()) {
+    faults.Arm(options.fault, FaultSpec::WithProbability(options.fault_probability, seed));
+  }
   Outcome outcome;
   {
     Run run(Plan::FromSeed(seed), options.trace);

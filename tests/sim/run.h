@@ -29,7 +29,8 @@ class Run : private Stage {
 
 struct RunOptions {
   bool trace = false;
-  std::string fault;  // armed throughout, as FaultRegistry::ArmFromText; a planted bug
+  std::string fault;               // armed throughout; a planted bug
+  double fault_probability = 1.0;  // of each time it is reached
 };
 /// Fault points are reset before and after: they belong to the process.
 Outcome RunSeed(uint64_t seed, const RunOptions& options);
