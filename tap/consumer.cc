@@ -10,6 +10,9 @@ namespace {
 
 constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kProgressNs = 10 * kMs;  // while there is more to apply
+// When all is applied: at once after a pause, else so much behind the last one. A message costs both sides
+// more than what it speaks of.
+constexpr int64_t kProgressPromptNs = 1 * kMs;
 constexpr int64_t kPendingPollNs = kMs;
 constexpr size_t kQueueMax = 1 << 16;  // messages; their chunks are bounded by credits
 constexpr int64_t kWindowsPerSnapshot = 4;
@@ -195,7 +198,7 @@ void Consumer::Rep::AddProgress(ConsumerMessage& message, int64_t now) {
     message.progress.push_back(last_words.back());
     last_words.pop_back();
   }
-  if (dirty.empty() || (!progress_due && now - progress_ns < kProgressNs)) return;
+  if (dirty.empty() || now - progress_ns < (progress_due ? kProgressPromptNs : kProgressNs)) return;
   progress_ns = now;
   while (!dirty.empty() && message.progress.size() < kEntriesMax) {
     Follow& follow = *Find(dirty.back());
@@ -223,7 +226,9 @@ void Consumer::Rep::AddCredits(ConsumerMessage& message) {
     outstanding += window / 8;
     return;
   }
-  if (owed <= 0 || (owed < window / 8 && !queue.empty())) return;
+  // With progress, if some is to be told; a message of their own only when they are many.
+  const bool carried = dirty.empty() || message != ConsumerMessage{};
+  if (owed <= 0 || (owed < window / 8 && !(queue.empty() && carried))) return;
   message.credit_bytes = static_cast<uint64_t>(owed);
   outstanding += owed;
   owed = 0;
@@ -236,10 +241,11 @@ int64_t Consumer::NextPollNs() const {
   const auto at = [&next](int64_t ns) { next = std::min(next, ns); };
   if (rep.connected) {
     if (!rep.hello_sent || rep.noop_due || !rep.closes.empty() || !rep.fences.empty()) return 0;
-    if (rep.owed > 0 && rep.queue.empty()) return 0;
+    const bool many = rep.owed >= static_cast<int64_t>(rep.options.window_bytes) / 8;
+    if (rep.owed > 0 && (many || (rep.queue.empty() && rep.dirty.empty()))) return 0;
     at(rep.heard_ns + int64_t{rep.options.idle_timeout_ms} * kMs);
     if (!rep.asks.empty()) at(rep.asks.begin()->first);
-    if (!rep.dirty.empty()) at(rep.progress_due ? 0 : rep.progress_ns + kProgressNs);
+    if (!rep.dirty.empty()) at(rep.progress_ns + (rep.progress_due ? kProgressPromptNs : kProgressNs));
     if (!rep.unpersisted.empty()) at(rep.persisted_poll_ns);
   }
   if (!rep.busy.empty()) at(rep.now_ns + kPendingPollNs);

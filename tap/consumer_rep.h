@@ -161,7 +161,7 @@ struct Consumer::Rep {
   std::optional<EndReason> failed;
   std::string source_name;
   int64_t connected_ns = 0, heard_ns = 0, now_ns = 0;
-  int64_t progress_ns = 0;
+  int64_t progress_ns = -1'000'000'000;  // the first goes at once
   int64_t persisted_poll_ns = 0;
   bool progress_due = false;
 

@@ -76,7 +76,7 @@ class ProducerSession {
     std::string address;  // of the consumer
     // After a round that sent little, the next one begins so much later: under load operations are gathered
     // instead of sent one by one. After a pause the first one goes at once.
-    int64_t pace_ns = 250'000;
+    int64_t pace_ns = 60'000;
     int64_t stuck_ns = 30'000'000'000;   // a Write that lasts longer ends the connection
     int64_t goodbye_ns = 2'000'000'000;  // after a goodbye the consumer has so long to hang up
     size_t messages_max = 256;           // that wait; then the reader waits
