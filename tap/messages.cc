@@ -78,7 +78,9 @@ Status CheckAnswer(const StreamAnswer& answer, uint32_t vbucket_count) {
   if (answer.vbucket.get() >= vbucket_count) return bad("does not exist");
   if (answer.reason > EndReason::kInternal) return bad("unknown reason");
   if (answer.text.size() > kTextMax) return bad("text too long");
-  if (answer.rollback.get() > kSeqnoMax || answer.high.get() > kSeqnoMax) return bad("no such seqno");
+  if (answer.rollback.get() > kSeqnoMax || answer.high.get() > kSeqnoMax || answer.purged.get() > kSeqnoMax) {
+    return bad("no such seqno");
+  }
   const auto& log = answer.failover_log;
   if (log.size() > proto::kFailoverEntriesMax) return bad("failover log too long");
   if (answer.reason == EndReason::kOk && log.empty()) return bad("no failover log");

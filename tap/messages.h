@@ -129,6 +129,7 @@ struct StreamAnswer {
   std::vector<proto::FailoverEntry> failover_log;  // kOk; newest first
   uint64_t epoch = 0;
   Seqno high;                  // of the source now; for progress
+  Seqno purged;                // of the source: tombstones up to here may be gone
   bool disk_snapshot = false;  // begins with one: prepare for `snapshot_end`
   bool operator==(const StreamAnswer&) const = default;
 };

@@ -86,6 +86,7 @@ void Producer::Rep::Accept(const OpenStream& request, const VbucketPosition& pos
   answer.failover_log = position.failover_log;
   answer.epoch = position.epoch;
   answer.high = position.high;
+  answer.purged = position.purged;
   answer.disk_snapshot = opened.phase == Stream::Phase::kSlot && opened.sent < position.merged;
   answers.push_back(std::move(answer));
   opened.answered = true;

@@ -149,6 +149,7 @@ void Put(const StreamAnswer& answer, v1::StreamAnswer& out) {
   out.set_epoch(answer.epoch);
   out.set_high(answer.high.get());
   out.set_disk_snapshot(answer.disk_snapshot);
+  out.set_purged(answer.purged.get());
 }
 
 Status Take(const v1::StreamAnswer& in, StreamAnswer& answer) {
@@ -162,6 +163,7 @@ Status Take(const v1::StreamAnswer& in, StreamAnswer& answer) {
   answer.epoch = in.epoch();
   answer.high = Seqno(in.high());
   answer.disk_snapshot = in.disk_snapshot();
+  answer.purged = Seqno(in.purged());
   return TakeVbucket(in.vbucket(), answer.vbucket);
 }
 

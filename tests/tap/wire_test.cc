@@ -60,6 +60,7 @@ ProducerMessage FullProducerMessage() {
   answer.epoch = 44;
   answer.high = Seqno(45);
   answer.disk_snapshot = true;
+  answer.purged = Seqno(17);
   message.answers = {answer, StreamAnswer{}};
   message.chunk = std::string("\0\xff\x80 bytes", 9);
   message.noop = true;
