@@ -152,7 +152,6 @@ void Clients::Execute(const RequestRef& request) {
   Node& node = world_.node(request->node);
   if (node.life() != request->life || !node.up()) return;
   node.SyncClock();
-  wall_max_ = std::max(wall_max_, node.clock().WallSeconds());
   if (request->durability != DurabilityLevel::kMemory &&
       node.engine().AdmitDurability(request->vbucket, request->durability) !=
           engine::DurabilityAdmission::kOk) {
@@ -191,7 +190,7 @@ std::optional<Version> Clients::Expect(Node& node, const Request& request, bool*
   if (it == content.end()) return std::nullopt;
   const uint32_t expiry = it->second.expiry;
   if (expiry != 0 && expiry <= node.clock().WallSeconds()) return std::nullopt;
-  *maybe_gone = expiry != 0 && expiry <= wall_max_;
+  *maybe_gone = expiry != 0 && expiry <= world_.wall_max;
   return it->second;
 }
 
@@ -249,7 +248,6 @@ void Clients::Compare(Node& node, Request& request) {
 Content Clients::ReadCopy(NodeIndex index, Vbid vbucket) {
   Node& node = world_.node(index);
   node.SyncClock();
-  wall_max_ = std::max(wall_max_, node.clock().WallSeconds());
   Content content;
   for (const std::string& key : keys_) {
     if (VbucketOf(key) != vbucket) continue;

@@ -30,11 +30,10 @@ class Clients {
   /// Every key of a vbucket as `node` shows it, active or copy; its background work is done meanwhile.
   Content ReadCopy(NodeIndex node, Vbid vbucket);
   /// Without what has expired on some clock: it may be there or not.
-  Content WithoutMaybeGone(const Content& content) const { return Live(content, wall_max_); }
+  Content WithoutMaybeGone(const Content& content) const { return Live(content, world_.wall_max); }
 
   const std::vector<std::string>& keys() const { return keys_; }
   Vbid VbucketOf(const std::string& key) const;
-  uint32_t wall_max() const { return wall_max_; }
   uint64_t operations() const { return operations_; }
   uint64_t acknowledged_durable() const { return acknowledged_durable_; }
 
@@ -57,7 +56,6 @@ class Clients {
   History& history_;
   std::function<NodeIndex(Vbid)> leader_of_;
   std::vector<std::string> keys_;
-  uint32_t wall_max_ = 0;
   uint64_t counter_ = 0;
   uint64_t waits_ = 0;
   uint64_t operations_ = 0, acknowledged_durable_ = 0;

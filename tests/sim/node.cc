@@ -23,6 +23,7 @@ Node::~Node() { Down(); }
 void Node::SyncClock() {
   clock_.Advance(world_.now_ns() - clock_at_ns_);
   clock_at_ns_ = world_.now_ns();
+  world_.wall_max = std::max(world_.wall_max, clock_.WallSeconds());
 }
 
 void Node::Start() {
@@ -61,7 +62,7 @@ void Node::Start() {
   }
   ++life_;
   world_.Note("node.up", {index_, life_});
-  world_.oracle.Restarted(index_);
+  world_.oracle.Restarted(index_, std::exchange(died_inside_write_, false));
   listener_ = replication().AddListener([this](Vbid vbucket) {
     notices_.push_back(vbucket);
     if (notices_scheduled_) return;
@@ -127,7 +128,9 @@ void Node::StopCleanly() {
 void Node::CrashInsideWrite(uint64_t n) {
   disk_->CrashInside(n, [this, life = life_] {
     world_.queue.After(0, [this, life] {
-      if (life == life_) Crash(CrashKind::kPower);
+      if (life != life_) return;
+      died_inside_write_ = true;
+      Crash(CrashKind::kPower);
     });
   });
 }
@@ -154,7 +157,7 @@ void Node::FollowNobody() { consumers_.clear(); }
 
 void Node::TakeOver(NodeIndex source, const std::vector<Vbid>& vbuckets) {
   world_.Note("node.take_over", {index_, source, vbuckets.size()});
-  consumers_.erase(source);
+  consumers_.clear();  // a vbucket has one source
   consumers_[source] = std::make_unique<ConsumerEnd>(*this, source, vbuckets, true);
 }
 

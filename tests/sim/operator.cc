@@ -110,7 +110,7 @@ void Operator::FillVacancies() {
 bool Operator::UpToDate(NodeIndex to, Vbid vbucket) {
   const uint32_t majority = engine::MajorityOf(world_.plan.nodes);
   const VbucketPosition mine = world_.node(to).Position(vbucket);
-  if (mine.high == Seqno()) return false;  // it may be about to be copied anew
+  if (world_.oracle.HasGivenUp(to, vbucket)) return false;
   uint32_t copies = 0;
   for (const auto& node : world_.nodes) {
     if (!node->up() || node->index() == leaders_[vbucket.get()]) continue;

@@ -52,11 +52,12 @@ Oracle::History* Oracle::Find(Vbid vbucket, uint64_t uuid) {
   return it == histories_.end() ? nullptr : &it->second;
 }
 
-void Oracle::Restarted(NodeIndex node) {
+void Oracle::Restarted(NodeIndex node, bool inside_write) {
   for (auto& [key, seen] : seen_) {
     if (key.first != node) continue;
-    seen.high = Seqno();
+    seen.high = seen.copy_peak = Seqno();
     seen.active_uuid = 0;
+    if (inside_write) seen.epoch = 0;
     seen.differs_since_ns = 0;
   }
 }
@@ -266,6 +267,7 @@ void Oracle::CheckAcknowledged(NodeIndex node, Vbid vbucket, const History& pare
 void Oracle::LookAtCopy(NodeIndex node, Vbid vbucket, const VbucketPosition& position, Seen& seen,
                         int64_t now_ns) {
   seen.high = position.high;
+  seen.copy_peak = std::max(seen.copy_peak, position.high);
   if (position.in_snapshot || !position.warm || position.high == Seqno()) return;
   // The branch in which the operation at `high` was written: the newest that begins below it.
   const History* history = nullptr;
@@ -345,6 +347,11 @@ const Content& Oracle::Expected(NodeIndex node, Vbid vbucket) {
   History* history = Find(vbucket, seen_[{node, vbucket.get()}].active_uuid);
   if (history == nullptr) return kNothing;
   return history->now;
+}
+
+bool Oracle::HasGivenUp(NodeIndex node, Vbid vbucket) const {
+  const auto it = seen_.find({node, vbucket.get()});
+  return it != seen_.end() && it->second.high < it->second.copy_peak;
 }
 
 uint64_t Oracle::Branch(NodeIndex node, Vbid vbucket) const {

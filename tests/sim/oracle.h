@@ -46,8 +46,9 @@ class Oracle {
   /// node is just putting keys back, so what its digest is now is no state that a copy could have.
   void Look(NodeIndex node, Vbid vbucket, const engine::VbucketPosition& position, bool undoing,
             int64_t now_ns);
-  /// The node has started again: what it was in the middle of is over.
-  void Restarted(NodeIndex node);
+  /// The node has started again: what it was in the middle of is over. `inside_write`: it died while it
+  /// wrote, so an epoch that it had heard of need not be recorded.
+  void Restarted(NodeIndex node, bool inside_write);
   /// The node was set up: what it was before does not count (every new node begins as active of its own).
   void Forget(NodeIndex node);
   /// A client's change was made on `node` (an active that was looked at since): null is a deletion.
@@ -59,6 +60,9 @@ class Oracle {
   const Content& Expected(NodeIndex node, Vbid vbucket);
   /// The branch that the node, which is active, writes to.
   uint64_t Branch(NodeIndex node, Vbid vbucket) const;
+
+  /// The copy has less than it had: it was told to go back, and has not been sent it again yet.
+  bool HasGivenUp(NodeIndex node, Vbid vbucket) const;
 
   enum class Durability : uint8_t { kPersisted, kMajority };
   /// The client was told so.
@@ -106,7 +110,7 @@ class Oracle {
   };
   struct Seen {
     uint64_t epoch = 0;
-    Seqno high;
+    Seqno high, copy_peak;
     uint64_t active_uuid = 0;       // 0: not active
     uint64_t last_active_uuid = 0;  // also while it is down; 0: it was no active when it went down
     int64_t differs_since_ns = 0;   // 0: does not

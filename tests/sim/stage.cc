@@ -141,7 +141,7 @@ void Stage::Finish() {
   }
   if (!world_.failed()) CompareCopies("after a restart of every node");
   if (world_.failed()) return;
-  const History::Result checked = history_.Check(world_.oracle.branches(), clients_.wall_max());
+  const History::Result checked = history_.Check(world_.oracle.branches(), world_.wall_max);
   keys_checked_ = checked.checked;
   if (!checked.failure.empty()) world_.Fail(checked.failure);
 }

@@ -50,7 +50,8 @@ void Updates::Submit(NodeIndex index, Step step) {
   auto branches = ActiveBranches(index);
   if (step == Step::kRevert) {
     // Vbuckets that were promoted here may have been no part of what began elsewhere.
-    std::erase_if(branches, [&](const auto& entry) { return node.Position(entry.first).window.is_none(); });
+    const engine::UpdateId open = node.engine().update_status().id;
+    std::erase_if(branches, [&](const auto& entry) { return node.Position(entry.first).window != open; });
   }
   const int64_t begin_ns = world_.now_ns();
   // The answer comes from inside the engine's work: what follows is an event of its own.

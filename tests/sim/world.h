@@ -49,7 +49,8 @@ struct World {
   Network network;
   Oracle oracle;
   std::string failure;
-  bool calm = false;  // no more trouble: everything has to come to its end
+  uint32_t wall_max = 0;  // the latest that any node's wall clock has shown
+  bool calm = false;      // no more trouble: everything has to come to its end
   std::vector<std::unique_ptr<Node>> nodes;
 };
 
