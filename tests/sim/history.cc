@@ -42,6 +42,21 @@ std::vector<KeyOperation> History::Until(const Branch& branch, const std::string
   return operations;
 }
 
+namespace {
+
+/// What becomes of a window between two branches.
+std::set<Register> AtBeginning(const Oracle::BranchInfo& branch, const std::set<Register>& before) {
+  std::set<Register> states;
+  for (Register state : before) {
+    if (branch.reverted) state.now = state.at_start;
+    if (branch.joined) state.at_start = state.now;
+    states.insert(std::move(state));
+  }
+  return states;
+}
+
+}  // namespace
+
 History::Result History::Check(const std::vector<Oracle::BranchInfo>& branches, uint32_t wall_max) const {
   Result result;
   for (const auto& [vbucket, keys] : known_) {
@@ -63,14 +78,7 @@ History::Result History::Check(const std::vector<Oracle::BranchInfo>& branches, 
           }
           from = until.ends;
         }
-        if (branch.reverted) {
-          std::set<Register> reverted;
-          for (Register state : from) {
-            state.now = state.at_start;
-            reverted.insert(std::move(state));
-          }
-          from = std::move(reverted);
-        }
+        from = AtBeginning(branch, from);
         const std::vector<KeyOperation> operations = Of({vbucket, branch.uuid}, key);
         const Verdict verdict = CheckKey(operations, from, wall_max);
         beginnings[branch.uuid] = std::move(from);

@@ -62,7 +62,7 @@ void Node::Start() {
   }
   ++life_;
   world_.Note("node.up", {index_, life_});
-  world_.oracle.Restarted(index_, std::exchange(died_inside_write_, false));
+  world_.oracle.Restarted(index_);
   listener_ = replication().AddListener([this](Vbid vbucket) {
     notices_.push_back(vbucket);
     if (notices_scheduled_) return;
@@ -128,9 +128,7 @@ void Node::StopCleanly() {
 void Node::CrashInsideWrite(uint64_t n) {
   disk_->CrashInside(n, [this, life = life_] {
     world_.queue.After(0, [this, life] {
-      if (life != life_) return;
-      died_inside_write_ = true;
-      Crash(CrashKind::kPower);
+      if (life == life_) Crash(CrashKind::kPower);
     });
   });
 }

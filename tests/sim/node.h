@@ -96,7 +96,6 @@ class Node {
   std::unique_ptr<Disk> disk_;
   std::unique_ptr<engine::Engine> engine_;
   uint64_t life_ = 0;
-  bool died_inside_write_ = false;
   engine::Replication::ListenerId listener_ = 0;
   std::vector<Vbid> notices_;
   bool notices_scheduled_ = false;

@@ -154,6 +154,7 @@ bool Operator::PromoteVbuckets(NodeIndex to, const std::vector<Vbid>& vbuckets) 
   ++promotions_;
   for (const Vbid vbucket : vbuckets) {
     leaders_[vbucket.get()] = to;
+    led_epochs_[vbucket.get()] = node.Position(vbucket).epoch;
     vacant_since_ns_[vbucket.get()] = 0;
   }
   return true;

@@ -52,12 +52,13 @@ Oracle::History* Oracle::Find(Vbid vbucket, uint64_t uuid) {
   return it == histories_.end() ? nullptr : &it->second;
 }
 
-void Oracle::Restarted(NodeIndex node, bool inside_write) {
+void Oracle::Restarted(NodeIndex node) {
   for (auto& [key, seen] : seen_) {
     if (key.first != node) continue;
     seen.high = seen.copy_peak = Seqno();
     seen.active_uuid = 0;
-    if (inside_write) seen.epoch = 0;
+    // That of an active is durable before its first write; one that was only heard of need not be recorded.
+    if (seen.last_active_uuid == 0) seen.epoch = 0;
     seen.differs_since_ns = 0;
   }
 }
@@ -214,7 +215,7 @@ Oracle::History& Oracle::Begin(NodeIndex node, Vbid vbucket, const VbucketPositi
   history.fork = entry.seqno;
   history.owner = node;
   history.high = history.first_high = position.high;
-  BranchInfo info{vbucket, entry.uuid, 0, entry.seqno, false};
+  BranchInfo info{vbucket, entry.uuid, 0, entry.seqno, false, false};
   // Branches in between were never seen: a promotion that was recorded by a node that died before it
   // answered.
   History* parent = nullptr;
@@ -230,6 +231,7 @@ Oracle::History& Oracle::Begin(NodeIndex node, Vbid vbucket, const VbucketPositi
     Seqno start;
     WindowAt(*parent, history.fork, &open, &start);
     history.base = At(vbucket, *parent, history.fork);
+    info.joined = !position.window.is_none() && position.window != open;
     if (!open.is_none() && position.window != open && position.last_update.id == open &&
         !position.last_update.committed) {
       history.base = At(vbucket, *parent, start);

@@ -46,9 +46,8 @@ class Oracle {
   /// node is just putting keys back, so what its digest is now is no state that a copy could have.
   void Look(NodeIndex node, Vbid vbucket, const engine::VbucketPosition& position, bool undoing,
             int64_t now_ns);
-  /// The node has started again: what it was in the middle of is over. `inside_write`: it died while it
-  /// wrote, so an epoch that it had heard of need not be recorded.
-  void Restarted(NodeIndex node, bool inside_write);
+  /// The node has started again: what it was in the middle of is over.
+  void Restarted(NodeIndex node);
   /// The node was set up: what it was before does not count (every new node begins as active of its own).
   void Forget(NodeIndex node);
   /// A client's change was made on `node` (an active that was looked at since): null is a deletion.
@@ -76,6 +75,7 @@ class Oracle {
     uint64_t uuid = 0, parent = 0;
     Seqno fork;
     bool reverted = false;  // the window that was open at the fork was taken back on the way
+    bool joined = false;    // begins in a window that was not open at the fork: with what it has
   };
   const std::vector<BranchInfo>& branches() const { return order_; }
   uint64_t points_compared() const { return points_compared_; }

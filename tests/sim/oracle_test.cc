@@ -69,7 +69,7 @@ TEST_F(OracleTest, AcknowledgedWritesMustBeBelowTheFork) {
 TEST_F(OracleTest, WhatWasPersistedMustComeBackOnTheSameNode) {
   Look(0, At(VbucketState::kActive, 3, root_));
   oracle_.Acknowledged(Oracle::Durability::kPersisted, kVb, 7, Seqno(3));
-  oracle_.Restarted(0, false);
+  oracle_.Restarted(0);
   Look(0, At(VbucketState::kActive, 2, promoted_));
   EXPECT_NE(failure_.find("persisted"), std::string::npos) << failure_;
 }
