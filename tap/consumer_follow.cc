@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/fault.h"
 #include "tap/consumer_rep.h"
 
 namespace cairn::tap {
@@ -110,7 +111,7 @@ bool Consumer::Rep::OnAnswer(const StreamAnswer& answer, int64_t now) {
     return false;
   }
   follow->open = true;
-  if (answer.epoch < follow->epoch) {
+  if (answer.epoch < follow->epoch && !CAIRN_FAULT("plant.accept_old_epoch")) {
     Refused(*follow, EndReason::kFenced, "the source's epoch is lower", now);
     return false;
   }
