@@ -309,7 +309,8 @@ void Merger::NoteRecovered() {
   for (const auto& vb : core_.vbuckets) {
     MutexLock lock(stable_mutex_);
     MutexLock vb_lock(vb->mutex);
-    // At the start of an open window merging has stopped for good; else a pass may have begun.
+    // At the start of an open window merging has stopped for good, and goes on only when the marker that
+    // ended it is durable (MergeBound); else a pass may have begun.
     const bool at_window = vb->window() && vb->window()->start == vb->merged();
     if (vb->exists() && vb->persisted() > vb->merged() && !at_window) doubtful_.insert(vb->id().get());
   }

@@ -274,6 +274,7 @@ void VBucket::Delete(Effects& fx) {
   last_update_ = {};
   // A replica's or a fenced one's window: nobody will end it here.
   window_.reset();
+  completed_.reset();
   undoing_.reset();
   if (preimages_) fx.preimages = std::move(preimages_);
   WakeParked(fx);
@@ -367,10 +368,12 @@ Seqno VBucket::MergeBound() const {
   if (!void_ranges_.empty() && persisted_ <= void_ranges_.back().end) {
     bound = std::min(bound, void_ranges_.back().start);
   }
-  if (state_ == VbucketState::kReplica && !merge_to_end_) {
-    return std::max(merged_, CheckpointEndUpTo(std::min(bound, source_persisted_)));
-  }
-  return bound;
+  const bool follows = state_ == VbucketState::kReplica && !merge_to_end_;
+  if (follows) bound = std::min(bound, source_persisted_);
+  // The same for a COMPLETE: without its marker, here or on a source that is followed again, the window is
+  // open again, and whoever takes it back wants data at its start.
+  if (completed_ && bound < completed_->marker) bound = std::min(bound, completed_->start);
+  return follows ? std::max(merged_, CheckpointEndUpTo(bound)) : bound;
 }
 
 void VBucket::MarkMerged(Seqno through) {
@@ -378,6 +381,7 @@ void VBucket::MarkMerged(Seqno through) {
   merged_ = merged;
   std::erase_if(void_ranges_, [merged](const proto::VoidRange& range) { return range.end <= merged; });
   std::erase_if(checkpoint_ends_, [merged](Seqno end) { return end <= merged; });
+  if (completed_ && completed_->marker <= merged) completed_.reset();
 }
 
 proto::VbucketMeta VBucket::MetaAt(Seqno merged) const {

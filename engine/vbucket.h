@@ -315,8 +315,9 @@ class VBucket {
     return persisted_ >= checkpoints_->high_seqno() ? std::max(persisted_, high_seqno()) : persisted_;
   }
   CheckpointId last_persisted_checkpoint() const CAIRN_REQUIRES(mutex) { return persisted_checkpoint_; }
-  /// Merge may take data up to here: S while a window is open, else what is persisted; on a replica the last
-  /// checkpoint's end up to there that the source has persisted too, so that a rollback has somewhere to go.
+  /// Merge may take data up to here: S while a window is open or the marker that completed it is not durable,
+  /// else what is persisted; on a replica the last checkpoint's end up to there that the source has persisted
+  /// too, so that a rollback has somewhere to go.
   Seqno MergeBound() const CAIRN_REQUIRES(mutex);
   const std::vector<proto::VoidRange>& void_ranges() const CAIRN_REQUIRES(mutex) { return void_ranges_; }
   void MarkMerged(Seqno through) CAIRN_REQUIRES(mutex);
@@ -429,6 +430,8 @@ class VBucket {
   void TakeBack(Seqno end) CAIRN_REQUIRES(mutex);
   /// Ranges come in ascending order; one that is known, merged or empty is not added.
   void AddVoidRange(const proto::VoidRange& range) CAIRN_REQUIRES(mutex);
+  /// The window's COMPLETE has been appended.
+  void KeepWindow(Effects& fx) CAIRN_REQUIRES(mutex);
   /// Brings the key's live version; turns an expired or flushed one into a deletion first.
   Known Lookup(const hashtable::HashedKey& key, const OpTime& now, Item** item, Effects& fx)
       CAIRN_REQUIRES(mutex);
@@ -506,6 +509,12 @@ class VBucket {
   std::optional<Window> window_ CAIRN_GUARDED_BY(mutex);
   std::optional<Undoing> undoing_ CAIRN_GUARDED_BY(mutex);
   std::unique_ptr<Preimages> preimages_ CAIRN_GUARDED_BY(mutex);
+  /// A window that was completed, until the merge has passed its marker: a crash that loses the marker opens
+  /// the window again, and data must not have left its start by then.
+  struct Completed {
+    Seqno start, marker;
+  };
+  std::optional<Completed> completed_ CAIRN_GUARDED_BY(mutex);
   std::vector<proto::VoidRange> void_ranges_ CAIRN_GUARDED_BY(mutex);
   std::vector<proto::FailoverEntry> failover_log_ CAIRN_GUARDED_BY(mutex);  // newest first
   std::deque<ItemRef> tombstones_ CAIRN_GUARDED_BY(mutex);  // deleted items in the table, by seqno

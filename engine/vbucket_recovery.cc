@@ -164,6 +164,7 @@ void VBucket::ReplaceContent(VBucket& fresh, Effects& fx) {
   tombstones_.swap(fresh.tombstones_);
   fetch_errors_.swap(fresh.fetch_errors_);
   std::swap(window_, fresh.window_);
+  std::swap(completed_, fresh.completed_);
   std::swap(undoing_, fresh.undoing_);
   std::swap(accounted_, fresh.accounted_);
   std::swap(accounted_checkpoints_, fresh.accounted_checkpoints_);

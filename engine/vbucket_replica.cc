@@ -123,8 +123,7 @@ void VBucket::FollowUpdate(const proto::Marker& marker, Effects& fx) {
   last_update_ = {marker.update, commit};
   if (!window_ || window_->id != marker.update) return;
   if (commit) {
-    window_.reset();
-    fx.preimages = std::move(preimages_);
+    KeepWindow(fx);
   } else {
     TakeBack(marker.end);
   }
@@ -160,6 +159,7 @@ void VBucket::NoteCheckpointEnd(Seqno seqno) {
 Seqno VBucket::CheckpointEndUpTo(Seqno limit) const {
   // A window opens a checkpoint, so its start is the end of one.
   if (window_ && limit == window_->start) return limit;
+  if (completed_ && limit == completed_->start) return limit;
   const auto behind = std::upper_bound(checkpoint_ends_.begin(), checkpoint_ends_.end(), limit);
   return behind == checkpoint_ends_.begin() ? Seqno() : *(behind - 1);
 }

@@ -86,12 +86,18 @@ void VBucket::EndWindow(bool commit, int64_t wall_ns, const OpTime& now, Effects
   AppendMarker(marker, now, fx);
   last_update_ = {window_->id, commit};
   if (commit) {
-    window_.reset();
-    fx.preimages = std::move(preimages_);
+    KeepWindow(fx);
     Account();
   } else {
     TakeBack(marker.end);
   }
+}
+
+void VBucket::KeepWindow(Effects& fx) {
+  const Seqno start = completed_ ? std::min(completed_->start, window_->start) : window_->start;
+  completed_ = Completed{start, checkpoints_->high_seqno()};
+  window_.reset();
+  fx.preimages = std::move(preimages_);
 }
 
 void VBucket::TakeBack(Seqno end) {

@@ -258,6 +258,57 @@ TEST_F(ReplicaUpdate, Hole12_DataOnDiskRestsAtS) {
   EXPECT_GT(b.At(vb).merged, b.At(vb).last_update.id.is_none() ? Seqno(kSeqnoMax) : Seqno(300));
 }
 
+// A crash that loses the marker of a COMPLETE opens the window again, so data has to be at its start still:
+// it had run ahead, and what the window had changed stayed when it was taken back.
+TEST_F(ReplicaUpdate, DataRestsAtSUntilTheMarkerOfTheEndIsDurable) {
+  EngineOptions options = SmallOptions();
+  options.vbuckets = 1;
+  OpenBoth(options);
+  const Vbid vb(0);
+  const auto keys = Keys(100);
+  SetAll(keys, "old-");
+  PersistBoth();
+  const uint64_t digest_at_s = a.At(vb).digest;
+  Do(a, Step::kStart);
+  Change(keys);
+  CloseCheckpoints();
+  PersistBoth();
+  const Seqno s = b.At(vb).window_start;
+  ASSERT_EQ(b.At(vb).merged, s);
+  Do(a, Step::kComplete);
+  CloseCheckpoints();
+  a.Persist();
+  ASSERT_EQ(a.E().Set("tick", "tock"), Code::kOk);
+  CatchUp();
+  ASSERT_TRUE(b.At(vb).window.is_none());
+  b.gate.refuse = [](const storage::LogBatch&) { return Status(Code::kNoSpace, "full"); };
+  for (int i = 0; i < 20; ++i) {
+    clock_.Advance(2 * kSecondNs);
+    b.Background(1);
+  }
+  b.gate.refuse = nullptr;
+  b.CrashAndReopen();
+  ASSERT_FALSE(b.At(vb).window.is_none()) << "the marker was lost";
+  b.Background(50);
+  const PendingRef back = b.R().Rollback(vb, s);
+  for (int i = 0; i < 50 && !back->ready(); ++i) b.Background(1);
+  ASSERT_TRUE(back->ready() && back->status().ok());
+  b.Background(50);
+  EXPECT_EQ(b.At(vb).high, s);
+  EXPECT_EQ(b.At(vb).digest, digest_at_s);
+  for (Follower& follower : followers) follower.Ask();
+  CatchUp();
+  ExpectSame(keys);
+  // Once it is durable the merge goes on.
+  PersistBoth();
+  CloseCheckpoints();
+  PersistBoth();
+  clock_.Advance(10 * kSecondNs);
+  b.Background(20);
+  EXPECT_GT(b.At(vb).merged, s);
+  ExpectAlike();
+}
+
 // A crash of the replica at each store call of a script with both ends of an update.
 TEST_F(ReplicaUpdate, ACrashAtEachStoreCallIsMadeGood) {
   EngineOptions options = SmallOptions();

@@ -45,7 +45,8 @@ TEST(Sim, EverySeedEndsInOneStateThatItsClientsCanHaveSeen) {
 /// Seeds that have found something stay.
 TEST(Sim, SeedsThatHaveFoundSomethingPass) {
   SetLogLevel(LogLevel::kOff);
-  for (const uint64_t seed : {3u, 8u, 9u, 20u}) EXPECT_EQ(RunSeed(seed, {}).failure, "") << "seed " << seed;
+  for (const uint64_t seed : {3u, 8u, 9u, 20u, 6646u})
+    EXPECT_EQ(RunSeed(seed, {}).failure, "") << "seed " << seed;
 }
 
 }  // namespace
