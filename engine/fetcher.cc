@@ -111,7 +111,7 @@ void Fetcher::Serve(const Request& request) {
     } else if (by_key || vb.StillEjected(key, request.seqno)) {
       // Gone from disk although memory says it is there: that is damage, not a miss.
       const Code code = found.code() == Code::kNotFound ? Code::kCorruption : found.code();
-      vb.FetchFailed(request.key, code == Code::kCorruption ? code : Code::kTmpFail);
+      vb.FetchFailed(request.key, request.seqno, code == Code::kCorruption ? code : Code::kTmpFail);
       core_.metrics.Add(Metric::kFetchErrors);
       CAIRN_LOG(kError, "vbucket {}: cannot read key {}: {}", request.vbucket.get(), EscapeKey(request.key),
                 found.status().ToString());

@@ -73,9 +73,9 @@ Code VBucket::BlockForFetch(const hashtable::HashedKey& key, Seqno seqno, Effect
   if (!fetch_errors_.empty()) {
     const auto it = fetch_errors_.find(std::string(key.key));
     if (it != fetch_errors_.end()) {
-      const Code code = it->second;
+      const FetchError error = it->second;
       fetch_errors_.erase(it);
-      return code;
+      if (error.seqno == seqno) return error.code;
     }
   }
   fx.fetch = true;
@@ -415,6 +415,7 @@ proto::VbucketMeta VBucket::MetaAt(Seqno merged) const {
 }
 
 bool VBucket::StillEjected(const hashtable::HashedKey& key, Seqno seqno) const {
+  if (undoing_ && preimages_ && preimages_->Find(key) != Preimages::Kind::kNone) return false;
   const Item* item = table_.Find(key);
   return item != nullptr && item->is_ejected() && item->seqno() == seqno;
 }
@@ -435,8 +436,8 @@ void VBucket::ApplyFetched(const hashtable::HashedKey& key, ItemRef found, Seqno
   Account();
 }
 
-void VBucket::FetchFailed(std::string_view key, Code code) {
-  if (fetch_errors_.size() < kFetchErrorsMax) fetch_errors_[std::string(key)] = code;
+void VBucket::FetchFailed(std::string_view key, Seqno seqno, Code code) {
+  if (fetch_errors_.size() < kFetchErrorsMax) fetch_errors_[std::string(key)] = {seqno, code};
 }
 
 }  // namespace cairn::engine

@@ -328,8 +328,10 @@ class VBucket {
   /// What a fetch found: `found` is the value item on disk, null: no such key. `seqno` as in fetch_seqno.
   void ApplyFetched(const hashtable::HashedKey& key, ItemRef found, Seqno seqno, Effects& fx)
       CAIRN_REQUIRES(mutex);
-  void FetchFailed(std::string_view key, Code code) CAIRN_REQUIRES(mutex);
-  /// Is `seqno` still the ejected version of `key` (in the table or among the pre-images)?
+  /// The version `seqno` could not be read (0: the key): told to the next client who asks for that.
+  void FetchFailed(std::string_view key, Seqno seqno, Code code) CAIRN_REQUIRES(mutex);
+  /// Is `seqno` still the ejected version of `key` that clients see? Not one that is just being taken back:
+  /// the table may hold it when the merge has released its log record already.
   bool StillEjected(const hashtable::HashedKey& key, Seqno seqno) const CAIRN_REQUIRES(mutex);
 
   // --- recovery and warm-up ---
@@ -518,8 +520,12 @@ class VBucket {
   std::vector<proto::VoidRange> void_ranges_ CAIRN_GUARDED_BY(mutex);
   std::vector<proto::FailoverEntry> failover_log_ CAIRN_GUARDED_BY(mutex);  // newest first
   std::deque<ItemRef> tombstones_ CAIRN_GUARDED_BY(mutex);  // deleted items in the table, by seqno
-  std::unordered_map<std::string, Code> fetch_errors_ CAIRN_GUARDED_BY(mutex);  // each told once
-  std::vector<WaiterRef> parked_ CAIRN_GUARDED_BY(mutex);                       // waiting for another state
+  struct FetchError {
+    Seqno seqno;
+    Code code = Code::kOk;
+  };
+  std::unordered_map<std::string, FetchError> fetch_errors_ CAIRN_GUARDED_BY(mutex);  // each told once
+  std::vector<WaiterRef> parked_ CAIRN_GUARDED_BY(mutex);  // waiting for another state
   uint64_t content_ CAIRN_GUARDED_BY(mutex) = 1;
   bool log_held_ CAIRN_GUARDED_BY(mutex) = false;
   bool merge_to_end_ CAIRN_GUARDED_BY(mutex) = false;

@@ -214,6 +214,19 @@ class Ejection : public WarmUpTest {
     Persist();
     Background(100);
   }
+  /// Writes all keys but this one again, until it must have been ejected.
+  void Rewrite(const std::string& spared) {
+    for (int round = 0; round < 3; ++round) {
+      for (const std::string& key : keys_) {
+        if (key == spared) continue;
+        for (int attempt = 0; E().Set(key, std::string(3000, 'x')) != Code::kOk; ++attempt) {
+          ASSERT_LT(attempt, 200) << "no room is made";
+          clock_.Advance(kSecondNs);
+          Background(20);
+        }
+      }
+    }
+  }
 };
 
 TEST_F(Ejection, KeepsMemoryBelowTheHighWatermarkAndEveryValueReadable) {
@@ -301,6 +314,28 @@ TEST_F(Ejection, ADamagedEjectedValueIsAnErrorAndNeverAMiss) {
   EXPECT_EQ(Read(victim), Code::kCorruption);
   EXPECT_EQ(E().Delete(victim), Code::kOk);
   EXPECT_EQ(Read(victim), Code::kNotFound);
+}
+
+TEST_F(Ejection, ADamagedVersionIsNoErrorOfTheOneThatReplacedIt) {
+  Load(600, 3000);
+  std::string victim;
+  for (const std::string& key : keys_) {
+    if (E()->Get(E()->MakeKey(key), std::make_shared<WakeFlag>()).code == Code::kWouldBlock) {
+      victim = key;
+      break;
+    }
+  }
+  ASSERT_FALSE(victim.empty());
+  Damage(victim, [](std::string& record) { record[100] ^= 4; });
+  Background(1);
+  ASSERT_GT(Number("", "ep_bg_fetch_errors"), 0u);
+  // The client who asked never came back for the answer.
+  const std::string whole(3000, 'w');
+  ASSERT_EQ(E().Set(victim, whole), Code::kOk);
+  Rewrite(victim);
+  const Code code = E()->Get(E()->MakeKey(victim), std::make_shared<WakeFlag>()).code;
+  ASSERT_EQ(code, Code::kWouldBlock) << "the new version was never ejected, or the old one's error was told";
+  EXPECT_EQ(E().Get(victim)->value, whole);
 }
 
 TEST_F(Ejection, WritesAreRefusedAtTheQuotaAndAcceptedAgain) {
