@@ -26,7 +26,7 @@ constexpr double kBytesPerItemMax = 10.2;
 class TableMemoryTest : public testing::Test {
  protected:
   void SetUp() override {
-    if (!HaveJemalloc()) GTEST_SKIP() << "not linked with jemalloc";
+    ASSERT_TRUE(HaveJemalloc()) << "registered only where jemalloc is linked";
     for (size_t i = 0; i < kTables; ++i) tables_.push_back(std::make_unique<HashTable>(kSeed));
     Put(0, 0);  // fills the item's size class with something, and takes whatever the first call allocates
     item_bytes_ = tables_[0]->stats().item_bytes;
