@@ -1,7 +1,4 @@
-// Runs every transcripts/*.txt: text in, text out. A line that is not blank, not a comment (#) and does not
-// begin with "= " is a command; the "= " lines below it are what it must answer. With the environment
-// variable CAIRN_UPDATE_TRANSCRIPTS=1 the files are rewritten with what was answered, to be reviewed as a
-// change of the source.
+// Runs every transcripts/*.txt (tests/support/transcript.h): commands for a checkpoint manager.
 //
 //   limits ITEMS BYTES AGE_MS    start over with these limits (first command)
 //   start SEQNO ID               start over after SEQNO with checkpoint ID open
@@ -15,21 +12,18 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <functional>
 #include <iterator>
 #include <memory>
 #include <sstream>
 
 #include "tests/checkpoint/sequence.h"
+#include "tests/support/transcript.h"
 
 namespace cairn::checkpoint {
 namespace {
 
-namespace fs = std::filesystem;
 using Words = std::vector<std::string>;
 
 class Interpreter {
@@ -192,50 +186,14 @@ class Interpreter {
   std::map<std::string, CursorId> cursor_ids_;
 };
 
-std::string ReadFile(const fs::path& path) {
-  std::ifstream in(path);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-/// The transcript with every command's answer put in again.
-std::string Replay(const std::string& transcript) {
-  Interpreter interpreter;
-  std::istringstream in(transcript);
-  std::string out;
-  for (std::string line; std::getline(in, line);) {
-    if (line.starts_with("= ")) continue;
-    out += line + "\n";
-    if (line.empty() || line[0] == '#') continue;
-    for (const std::string& answer : interpreter.Run(line)) out += "= " + answer + "\n";
-  }
-  return out;
-}
-
-std::vector<std::string> TranscriptNames() {
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(CAIRN_TRANSCRIPT_DIR)) {
-    if (entry.path().extension() == ".txt") names.push_back(entry.path().stem());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
 class TranscriptTest : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(TranscriptTest, AnswersAsWritten) {
-  const fs::path path = fs::path(CAIRN_TRANSCRIPT_DIR) / (GetParam() + ".txt");
-  const std::string expected = ReadFile(path);
-  ASSERT_FALSE(expected.empty()) << path;
-  const std::string actual = Replay(expected);
-  if (std::getenv("CAIRN_UPDATE_TRANSCRIPTS") != nullptr) {
-    std::ofstream(path) << actual;
-  } else {
-    EXPECT_EQ(expected, actual);
-  }
+  support::CheckTranscript<Interpreter>(CAIRN_TRANSCRIPT_DIR, GetParam());
 }
 
-// Without a transcript this instantiation is empty, which GoogleTest reports as a failure.
-INSTANTIATE_TEST_SUITE_P(Files, TranscriptTest, ::testing::ValuesIn(TranscriptNames()),
+INSTANTIATE_TEST_SUITE_P(Files, TranscriptTest,
+                         ::testing::ValuesIn(support::TranscriptNames(CAIRN_TRANSCRIPT_DIR)),
                          [](const auto& param) { return param.param; });
 
 }  // namespace

@@ -1,7 +1,5 @@
-// Runs every transcripts/*.txt: what a consumer says to a producer, and what that answers. A line that is not
-// blank, not a comment (#) and does not begin with "= " is a command; the "= " lines below it are everything
-// that the producer then sends. With the environment variable CAIRN_UPDATE_TRANSCRIPTS=1 the files are
-// rewritten with what was answered, to be reviewed as a change of the source.
+// Runs every transcripts/*.txt (tests/support/transcript.h): what a consumer says to a producer, and all that
+// the producer then sends.
 //
 // The source is an engine of one vbucket, without threads. Words in [] may be left out; NAME=VALUE in any
 // order.
@@ -18,18 +16,16 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <sstream>
 
 #include "proto/tap_frame.h"
+#include "tests/support/transcript.h"
 #include "tests/tap/pipe.h"
 
 namespace cairn::tap {
 namespace {
 
-namespace fs = std::filesystem;
 using Lines = std::vector<std::string>;
 
 std::string_view KindName(proto::TapSnapshotKind kind) {
@@ -323,50 +319,14 @@ class Interpreter {
   Lines lines_;
 };
 
-std::string ReadFile(const fs::path& path) {
-  std::ifstream in(path);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-/// The transcript with every command's answer put in again.
-std::string Replay(const std::string& transcript) {
-  Interpreter interpreter;
-  std::istringstream in(transcript);
-  std::string out;
-  for (std::string line; std::getline(in, line);) {
-    if (line.starts_with("= ")) continue;
-    out += line + "\n";
-    if (line.empty() || line[0] == '#') continue;
-    for (const std::string& answer : interpreter.Run(line)) out += "= " + answer + "\n";
-  }
-  return out;
-}
-
-std::vector<std::string> TranscriptNames() {
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(CAIRN_TRANSCRIPT_DIR)) {
-    if (entry.path().extension() == ".txt") names.push_back(entry.path().stem());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
 class TapTranscriptTest : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(TapTranscriptTest, AnswersAsWritten) {
-  const fs::path path = fs::path(CAIRN_TRANSCRIPT_DIR) / (GetParam() + ".txt");
-  const std::string expected = ReadFile(path);
-  ASSERT_FALSE(expected.empty()) << path;
-  const std::string actual = Replay(expected);
-  if (std::getenv("CAIRN_UPDATE_TRANSCRIPTS") != nullptr) {
-    std::ofstream(path) << actual;
-  } else {
-    EXPECT_EQ(expected, actual);
-  }
+  support::CheckTranscript<Interpreter>(CAIRN_TRANSCRIPT_DIR, GetParam());
 }
 
-// Without a transcript this instantiation is empty, which GoogleTest reports as a failure.
-INSTANTIATE_TEST_SUITE_P(Files, TapTranscriptTest, ::testing::ValuesIn(TranscriptNames()),
+INSTANTIATE_TEST_SUITE_P(Files, TapTranscriptTest,
+                         ::testing::ValuesIn(support::TranscriptNames(CAIRN_TRANSCRIPT_DIR)),
                          [](const auto& param) { return param.param; });
 
 }  // namespace
