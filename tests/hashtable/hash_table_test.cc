@@ -92,6 +92,64 @@ TEST(HashTableDeathTest, ReplaceOfAnItemThatIsNotThere) {
   EXPECT_DEATH(t.table.Replace(t.Hashed("a"), stranger.get(), ValueItem("a", "two")), "slot != nullptr");
 }
 
+// One entry of a directory lies in the table itself and has to move; a larger directory is handed over.
+TEST(HashTableTest, SwapExchangesTablesOfAnySizes) {
+  constexpr uint64_t kSizes[] = {0, 1, 10, 20'000};
+  for (const uint64_t left : kSizes) {
+    for (const uint64_t right : kSizes) {
+      SCOPED_TRACE(std::to_string(left) + " and " + std::to_string(right));
+      TestTable a;
+      TestTable b;
+      for (uint64_t i = 0; i < left; ++i) a.Put("a" + KeyOf(i), "left", i);
+      for (uint64_t i = 0; i < right; ++i) b.Put("b" + KeyOf(i), "right", i);
+      if (left > 0) a.table.SetFrequency(a.Hashed("a" + KeyOf(0)), 5);
+      const TableStats was_a = a.table.stats();
+      const TableStats was_b = b.table.stats();
+      a.table.Swap(b.table);
+      HashTableInspector::Check(a.table);
+      HashTableInspector::Check(b.table);
+      EXPECT_EQ(a.table.stats().digest, was_b.digest);
+      EXPECT_EQ(b.table.stats().digest, was_a.digest);
+      EXPECT_EQ(a.table.stats().item_bytes, was_b.item_bytes);
+      EXPECT_EQ(b.table.stats().item_bytes, was_a.item_bytes);
+      ASSERT_EQ(a.table.size(), right);
+      ASSERT_EQ(b.table.size(), left);
+      for (uint64_t i = 0; i < left; ++i) ASSERT_EQ(b.Find("a" + KeyOf(i))->value(), "left");
+      for (uint64_t i = 0; i < right; ++i) ASSERT_EQ(a.Find("b" + KeyOf(i))->value(), "right");
+      if (left > 0) {
+        EXPECT_EQ(b.table.Frequency(b.Hashed("a" + KeyOf(0))), 5);
+      }
+      // Each goes on by itself: grows, and gives everything back.
+      for (uint64_t i = 0; i < 100; ++i) {
+        a.Put("c" + KeyOf(i), "new");
+        b.Put("c" + KeyOf(i), "new");
+      }
+      HashTableInspector::Check(a.table);
+      HashTableInspector::Check(b.table);
+      EXPECT_EQ(a.table.TakeSome(SIZE_MAX).size(), right + 100);
+      EXPECT_EQ(b.table.size(), left + 100) << "what the other lost is not this one's";
+      EXPECT_EQ(b.table.TakeSome(SIZE_MAX).size(), left + 100);
+      EXPECT_EQ(a.table.stats().table_bytes + b.table.stats().table_bytes, 0u);
+    }
+  }
+}
+
+TEST(HashTableTest, SwapWithItselfChangesNothing) {
+  TestTable t;
+  t.Put("a", "one");
+  t.table.Swap(t.table);
+  EXPECT_EQ(t.Find("a")->value(), "one");
+  HashTableInspector::Check(t.table);
+}
+
+TEST(HashTableDeathTest, SwapOfTablesThatHashDifferently) {
+  TestTable t;
+  HashTable other_seed(TestTable::kSeed + 1);
+  HashTable other_function(TestTable::kSeed, &HexHash);
+  EXPECT_DEATH(t.table.Swap(other_seed), "hash_seed_");
+  EXPECT_DEATH(t.table.Swap(other_function), "hash_function_");
+}
+
 TEST(HashTableTest, SwapFormKeepsDigestAndFrequencyAndCountsTheForm) {
   TestTable t;
   t.Put("a", std::string(500, 'x'), 7);
