@@ -317,6 +317,40 @@ class ClusterCase(harness.DirectoryCase):
         wait_until(done, f"digests compared on {replica.name}")
 
 
+class RecordedCase(ClusterCase):
+    """A test with one client, which writes to any node and knows what a revert takes back."""
+
+    def setUp(self):
+        super().setUp()
+        self.begin_anew()
+
+    def begin_anew(self):
+        """Other nodes follow, which know nothing of what was written."""
+        self.recorder = Recorder(self.dice)
+        self.before = None  # states at START, while an online update is open
+
+    def write(self, node, operations=1000):
+        with node.connect() as client:
+            self.recorder.batch(client, operations)
+
+    @staticmethod
+    def step(node, what):
+        with node.connect() as client:
+            answer = client.ask(f"online_update {what}\r\n".encode())
+        assert answer.startswith(b"OK"), f"{what} on {node.name}: {answer!r}"
+
+    def start(self, node):
+        self.step(node, "start")
+        self.before = [dict(self.recorder.history.now(vbucket)) for vbucket in range(VBUCKETS)]
+
+    def decide(self, node, decision):
+        """`decision`: revert or complete."""
+        self.step(node, decision)
+        if decision == "revert":
+            self.recorder.history.reset(self.before)
+        self.before = None
+
+
 @contextlib.contextmanager
 def paused(node):
     """Stops the process while the block runs; its connections stay open."""

@@ -9,22 +9,20 @@ import os
 import time
 import unittest
 
-from cluster import ACTIVE, ClusterCase, Load, Recorder, VBUCKETS, wait_until
+from cluster import ACTIVE, Load, RecordedCase, VBUCKETS, wait_until
 from tap_proxy import Plan, TapProxy
 
 STEPS = int(os.environ.get("CAIRN_REPLICATION_STEPS", "60"))
 EQUAL_EVERY = 4
 
 
-class Chaos(ClusterCase):
+class Chaos(RecordedCase):
     def setUp(self):
         super().setUp()
-        self.recorder = Recorder(self.dice)
         self.active = self.node("a")
         self.replicas = [self.node("b"), self.node("c")]
         # One in front of each node, so that every link can be cut and cables change with the roles.
         self.proxies = {node: self.enterContext(TapProxy(node.tap_port, self.plan)) for node in self.nodes}
-        self.before = None  # states at START, while an online update is open
         self.trouble = False
         for replica in self.replicas:
             self.point(replica, self.active)
@@ -38,7 +36,7 @@ class Chaos(ClusterCase):
 
     # --- steps ---
 
-    def write(self):
+    def write_for_a_while(self):
         with Load(self.recorder, self.active, pause_s=self.dice.choice((0, 0.002))) as load:
             time.sleep(self.dice.uniform(0.05, 0.5))
         self.assertIsNone(load.lost)
@@ -88,7 +86,7 @@ class Chaos(ClusterCase):
         self.adopt(self.recorder, new)
         self.active, self.replicas = new, [other, old]
         self.point(other, new)
-        self.write()
+        self.write_for_a_while()
         old.start()
         wait_until(lambda: not old.seqnos(ACTIVE), "the old active is fenced")
         self.point(old, new)
@@ -108,32 +106,20 @@ class Chaos(ClusterCase):
 
     def update(self):
         if self.before is None:
-            self.step("start")
-            self.before = [dict(self.recorder.history.now(vbucket)) for vbucket in range(VBUCKETS)]
+            self.start(self.active)
             self.equal()  # from here on every node that may be promoted knows of it
-        elif self.dice.random() < 0.5:
-            self.step("complete")
-            self.before = None
-            self.equal()
         else:
-            self.step("revert")
-            self.recorder.history.reset([dict(state) for state in self.before])
-            self.before = None
+            self.decide(self.active, self.dice.choice(("complete", "revert")))
             self.equal()
-
-    def step(self, what):
-        with self.active.connect() as client:
-            answer = client.ask(f"online_update {what}\r\n".encode())
-        self.assertTrue(answer.startswith(b"OK"), f"{what}: {answer!r}")
 
     def equal(self):
         self.same(self.active, *self.replicas, recorder=self.recorder)
 
     def test_anything_in_any_order(self):
-        steps = [self.write, self.kill_a_replica, self.restart_a_node, self.cut, self.kill_the_active, self.fail_over,
-                 self.take_over, self.update, self.update]
+        steps = [self.write_for_a_while, self.kill_a_replica, self.restart_a_node, self.cut, self.kill_the_active,
+                 self.fail_over, self.take_over, self.update, self.update]
         done = []
-        self.write()
+        self.write_for_a_while()
         for number in range(STEPS):
             step = self.dice.choice(steps)
             done.append(step.__name__)

@@ -10,7 +10,7 @@ import struct
 import time
 import unittest
 
-from cluster import ClusterCase, Load, Recorder, wait_until
+from cluster import Load, RecordedCase, wait_until
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FLOOD = 500
@@ -69,17 +69,12 @@ BAD_STREAMS = {
 }
 
 
-class BadPeers(ClusterCase):
+class BadPeers(RecordedCase):
     def setUp(self):
         super().setUp()
         self.active, self.replica = self.pair()
-        self.recorder = Recorder(self.dice)
-        self.write(500)
+        self.write(self.active, 500)
         self.same(self.active, self.replica, recorder=self.recorder)
-
-    def write(self, operations):
-        with self.active.connect() as client:
-            self.recorder.batch(client, operations)
 
     def peer(self):
         connection = socket.create_connection(("127.0.0.1", self.active.tap_port), timeout=20)
@@ -119,7 +114,7 @@ class BadPeers(ClusterCase):
     def still_well(self):
         reconnects = sum(c["reconnects"] for c in self.replica.connections())
         self.assertEqual(reconnects, 0, "the real replica lost its connection")
-        self.write(200)
+        self.write(self.active, 200)
         self.same(self.active, self.replica, recorder=self.recorder)
 
     def test_every_kind_of_nonsense(self):

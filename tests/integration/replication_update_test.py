@@ -6,34 +6,12 @@ import os
 import time
 import unittest
 
-from cluster import ClusterCase, Load, Recorder, wait_until
+from cluster import Load, RecordedCase, wait_until
 
 CYCLES = int(os.environ.get("CAIRN_REPLICATION_CYCLES", "1"))
 
 
-class OnlineUpdate(ClusterCase):
-    def setUp(self):
-        super().setUp()
-        self.recorder = Recorder(self.dice)
-
-    def write(self, node, operations=1000):
-        with node.connect() as client:
-            self.recorder.batch(client, operations)
-
-    @staticmethod
-    def step(node, what):
-        with node.connect() as client:
-            answer = client.ask(f"online_update {what}\r\n".encode())
-        assert answer.startswith(b"OK"), f"{what} on {node.name}: {answer!r}"
-
-    def start(self, node):
-        self.step(node, "start")
-        self.before = [dict(self.recorder.history.now(vbucket)) for vbucket in range(self.recorder.history.vbuckets)]
-
-    def revert(self, node):
-        self.step(node, "revert")
-        self.recorder.history.reset([dict(state) for state in self.before])
-
+class OnlineUpdate(RecordedCase):
     @staticmethod
     def state(node):
         with node.connect() as client:
@@ -51,11 +29,11 @@ class OnlineUpdate(ClusterCase):
             self.start(active)
             self.write(active)
             self.same(*nodes, recorder=self.recorder)
-            self.revert(active)
+            self.decide(active, "revert")
             self.same(*nodes, recorder=self.recorder)
             self.start(active)
             self.write(active)
-            self.step(active, "complete")
+            self.decide(active, "complete")
             self.same(*nodes, recorder=self.recorder)
             self.write(active)
             self.same(*nodes, recorder=self.recorder)
@@ -94,17 +72,14 @@ class OnlineUpdate(ClusterCase):
                 replica = self.node(f"b-{decision}", "--replica-of", active.tap)
                 self.same(active, replica, recorder=self.recorder)
                 self.write(active, 200)
-                if decision == "revert":
-                    self.revert(active)
-                else:
-                    self.step(active, "complete")
+                self.decide(active, decision)
                 self.same(active, replica, recorder=self.recorder)
                 replica.stop()
                 replica.start()
                 self.same(active, replica, recorder=self.recorder)
                 replica.close()
                 active.close()
-                self.recorder = Recorder(self.dice)
+                self.begin_anew()
 
     def test_copies_killed_in_the_window(self):
         active, replica = self.pair()
@@ -123,10 +98,7 @@ class OnlineUpdate(ClusterCase):
             active.start()
             self.assertEqual(self.state(active), "updating")
             self.same(active, replica, recorder=self.recorder)
-            if self.dice.random() < 0.5:
-                self.revert(active)
-            else:
-                self.step(active, "complete")
+            self.decide(active, self.dice.choice(("revert", "complete")))
             self.same(active, replica, recorder=self.recorder)
 
     @staticmethod
@@ -144,16 +116,13 @@ class OnlineUpdate(ClusterCase):
                 self.write(active)
                 self.same(active, replica, recorder=self.recorder)
                 replica.stop()
-                if decision == "revert":
-                    self.revert(active)
-                else:
-                    self.step(active, "complete")
+                self.decide(active, decision)
                 self.write(active)
                 replica.start()
                 self.same(active, replica, recorder=self.recorder)
                 replica.close()
                 active.close()
-                self.recorder = Recorder(self.dice)
+                self.begin_anew()
 
     def test_a_replica_promoted_in_the_window_carries_it_on(self):
         for decision in ("revert", "complete"):
@@ -168,10 +137,7 @@ class OnlineUpdate(ClusterCase):
                 replica.ctl("promote")
                 self.assertEqual(self.state(replica), "updating")
                 self.write(replica)
-                if decision == "revert":
-                    self.revert(replica)
-                else:
-                    self.step(replica, "complete")
+                self.decide(replica, decision)
                 self.adopt(self.recorder, replica)
                 active.start()
                 wait_until(lambda a=active: not a.seqnos(1), "the old active is fenced")
@@ -179,7 +145,7 @@ class OnlineUpdate(ClusterCase):
                 self.same(replica, active, recorder=self.recorder)
                 replica.close()
                 active.close()
-                self.recorder = Recorder(self.dice)
+                self.begin_anew()
 
     def test_an_update_that_another_node_ended_is_over_on_the_one_that_began_it(self):
         for decision in ("revert", "complete"):
@@ -188,7 +154,7 @@ class OnlineUpdate(ClusterCase):
                     self.begun_here_ended_there(decision, restart)
 
     def begun_here_ended_there(self, decision, restart):
-        self.recorder = Recorder(self.dice)
+        self.begin_anew()
         name = f"{decision}-{restart}"
         first = self.node(f"a-{name}")
         second = self.node(f"b-{name}", "--replica-of", first.tap)
@@ -202,10 +168,7 @@ class OnlineUpdate(ClusterCase):
         wait_until(lambda: not first.seqnos(1), "the old active is fenced")
         first.follow(second)
         self.same(second, first, recorder=self.recorder)
-        if decision == "revert":
-            self.revert(second)
-        else:
-            self.step(second, "complete")
+        self.decide(second, decision)
         self.same(second, first, recorder=self.recorder)
         if restart:
             first.stop()
@@ -216,7 +179,7 @@ class OnlineUpdate(ClusterCase):
         second.kill()
         first.ctl("promote")
         self.assertEqual(self.state(first), "updating")
-        self.revert(first)
+        self.decide(first, "revert")
         self.adopt(self.recorder, first)
         self.assertEqual(self.state(first), "normal")
         first.close()
