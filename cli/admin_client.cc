@@ -126,6 +126,7 @@ VbucketRow FromWire(const admin::Vbucket& wire) {
   row.history_uuid = wire.history_uuid();
   row.high = wire.high();
   row.persisted = wire.persisted();
+  row.regain = wire.regain();
   row.digest = wire.digest();
   row.items = wire.items();
   row.warm = wire.warm();
@@ -313,12 +314,13 @@ Result<std::vector<VbucketRow>> AdminClient::ListVbuckets(const VbucketChoice& c
   return rows;
 }
 
-Result<uint32_t> AdminClient::Promote(const VbucketChoice& choice, uint64_t epoch_min, int64_t wait_ms) {
+Result<uint32_t> AdminClient::Promote(const VbucketChoice& choice, const PromotePlan& plan) {
   admin::PromoteRequest request;
   FillSet(choice, request.mutable_vbuckets());
-  request.set_epoch_min(epoch_min);
+  request.set_epoch_min(plan.epoch_min);
+  request.set_force(plan.force);
   CAIRN_ASSIGN_OR_RETURN(const admin::ChangeReply reply,
-                         rep_->Call(&admin::Admin::Stub::Promote, request, wait_ms));
+                         rep_->Call(&admin::Admin::Stub::Promote, request, plan.wait_ms));
   return reply.vbuckets();
 }
 

@@ -74,6 +74,7 @@ struct VbucketRow {
   std::string state;
   uint64_t epoch = 0, history_uuid = 0;
   uint64_t high = 0, persisted = 0;
+  uint64_t regain = 0;  // what it has given up in a rollback, and has not got again, goes so far; 0: nothing
   uint64_t digest = 0, items = 0;
   bool warm = false;
   std::string window;  // id of the online update that is open there; empty: none
@@ -93,6 +94,12 @@ struct AddedSource {
 struct TakeoverPlan {
   std::string address;
   VbucketChoice choice;
+  int64_t wait_ms = 0;  // the call ends by then
+};
+
+struct PromotePlan {
+  uint64_t epoch_min = 0;
+  bool force = false;   // also what has given operations up in a rollback
   int64_t wait_ms = 0;  // the call ends by then
 };
 
@@ -117,7 +124,7 @@ class AdminClient {
   Result<std::vector<VbucketRow>> ListVbuckets(const VbucketChoice& choice);
 
   // How many vbuckets were changed. `wait_ms`: the call ends by then.
-  Result<uint32_t> Promote(const VbucketChoice& choice, uint64_t epoch_min, int64_t wait_ms);
+  Result<uint32_t> Promote(const VbucketChoice& choice, const PromotePlan& plan);
   Result<uint32_t> Demote(const VbucketChoice& choice, const std::string& state, int64_t wait_ms);
   /// `look` is called every quarter of a second while it runs.
   Result<uint32_t> Takeover(const TakeoverPlan& plan, const std::function<void()>& look);

@@ -43,7 +43,7 @@ class Change {
  private:
   Result<uint32_t> Call() {
     if (options_.command == Command::kPromote) {
-      return client_.Promote(asked_.choice, asked_.epoch_min, asked_.wait_ms);
+      return client_.Promote(asked_.choice, {asked_.epoch_min, asked_.force, asked_.wait_ms});
     }
     if (options_.command == Command::kDemote) {
       return client_.Demote(asked_.choice, asked_.state, asked_.wait_ms);

@@ -128,6 +128,9 @@ class Declarer {
     promote->footer(kPromoteFooter);
     promote->add_option("--epoch-min", options_.epoch_min,
                         "The new epoch is at least this; needed only when a higher one is known elsewhere");
+    promote->add_flag(
+        "--force", options_.force,
+        "Also copies that had to roll back and have not got again what they gave up: it is lost");
     CLI::App* demote = add_(&app_, "demote", "Make vbuckets replicas, or dead", Command::kDemote);
     demote->add_option("--to", options_.state, "What they become")
         ->capture_default_str()

@@ -26,6 +26,7 @@ struct ReplicationOptions {
   bool once = false;              // watch
   StreamQuery streams;            // tap
   uint64_t epoch_min = 0;         // promote
+  bool force = false;             // promote
   std::string state = "replica";  // demote
   int64_t wait_ms = 600'000;      // promote, demote, takeover
   int64_t verify_wait_ms = 30'000;

@@ -142,6 +142,7 @@ void VbucketStats(const VBucket& vb, const Emitter& out) CAIRN_REQUIRES(vb.mutex
   out.Add(p + "high_seqno", vb.high_seqno().get());
   out.Add(p + "persisted_seqno", vb.persisted().get());
   out.Add(p + "merged_seqno", vb.merged().get());
+  out.Add(p + "regain_seqno", vb.regain().get());
   out.Add(p + "uuid", vb.history_uuid());
   out.Add(p + "max_cas", vb.max_cas().get());
   out.Add(p + "digest", HexEncode(s.digest));

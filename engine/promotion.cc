@@ -59,17 +59,27 @@ Status Promotion::ClaimOne(VBucket& vb) {
   member.vb = &vb;
   Code claimed = Code::kOk;
   bool enough = false;
+  Seqno high, regain;
   {
     MutexLock lock(vb.mutex);
     vb.Enter(core_.CurrentPhase(), core_.Now(), fx);
+    high = vb.high_seqno();
+    if (vb.exists() && !options_.force) regain = vb.regain();
     if (vb.suspended()) vb.SetSuspended(false, fx);
     member.active = vb.exists() && vb.state() == VbucketState::kActive;
     enough = member.active && vb.epoch() >= options_.epoch_min && !vb.record_in_doubt();
-    if (!enough) claimed = vb.BeginPromotion();
+    if (!enough && regain == Seqno()) claimed = vb.BeginPromotion();
   }
   core_.Finish(vb, fx);
   if (enough) return Status::Ok();
   const std::string name = "vbucket " + std::to_string(vb.id().get());
+  if (regain != Seqno()) {
+    return Status(Code::kNotSupported, name +
+                                           " has given up operations in a rollback and has not got them "
+                                           "again: it is at " +
+                                           std::to_string(high.get()) + " of " +
+                                           std::to_string(regain.get()));
+  }
   switch (claimed) {
     case Code::kOk:
       members_.push_back(member);

@@ -150,6 +150,7 @@ Result<VbucketPosition> Replication::Position(Vbid vbucket) const {
   at.digest = vb.digest();
   at.warm = vb.warm();
   at.items = vb.live_items();
+  at.regain = vb.regain();
   return at;
 }
 

@@ -87,6 +87,7 @@ struct VbucketPosition {
   uint64_t digest = 0;
   bool warm = true;  // digest is of everything
   size_t items = 0;  // live, in memory or ejected
+  Seqno regain;      // a rollback gave operations up, and up to here they are not here again; 0: all are
 };
 
 /// A producer's place in a vbucket's sequence in memory.
@@ -131,6 +132,8 @@ struct AdoptRequest {
   Vbid vbucket;
   std::vector<proto::FailoverEntry> failover_log;  // newest first; of the source
   uint64_t epoch = 0;
+  Seqno source_high{};  // where the source stands: a copy that has given something up has it again from there
+                        // on
 };
 
 /// The range that operations arrive in: they are applied as a whole, and `end` is exact.
@@ -151,6 +154,7 @@ enum class DigestVerdict : uint8_t { kNotCompared, kEqual, kDifferent };
 struct PromoteOptions {
   uint64_t epoch_min = 0;  // the new epoch is at least this, and above the one known
   bool clean = false;      // a takeover: the source is fenced, so no seqnos have to be skipped
+  bool force = false;      // also what has given operations up in a rollback and has not got them again
 };
 
 /// What of the engine replication uses. The engine outlives it.
@@ -250,7 +254,8 @@ class Replication {
   /// To active, all of them or none: an epoch above all known, a new branch of history, and the state are
   /// durable before the first write. A replica in the window of an online update carries it on, and a
   /// decision that one of them has seen is carried out for all. NOT_SUPPORTED in the middle of a disk
-  /// snapshot.
+  /// snapshot, and, unless forced, of a copy that has given operations up in a rollback and not got them
+  /// again.
   PendingRef Promote(std::vector<Vbid> vbuckets, const PromoteOptions& options);
   /// To replica or dead, durable when ready. Parked clients are answered.
   PendingRef Demote(std::vector<Vbid> vbuckets, VbucketState to);

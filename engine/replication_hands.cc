@@ -24,6 +24,7 @@ proto::VbucketMeta MetaAdopted(const VBucket& vb, const AdoptRequest& request) C
   proto::VbucketMeta meta = vb.MetaAt(vb.merged());
   meta.epoch = request.epoch;
   meta.failover_log = request.failover_log;
+  meta.regain = VBucket::RegainOf(meta.regain, request.source_high);
   return meta;
 }
 
@@ -54,7 +55,7 @@ bool Follow(const ReplicationParts& parts, VBucket& vb, const AdoptRequest& requ
     if (!vb.exists()) vb.Recreate(parts.new_history());
     vb.Enter(core.CurrentPhase(), core.Now(), fx);
     news = !vb.is_replica() || vb.record_in_doubt() || vb.epoch() != request.epoch ||
-           vb.failover_log() != request.failover_log;
+           vb.failover_log() != request.failover_log || vb.regain() != Seqno();
     if (news) vb.set_record_in_doubt(true);
     // Before anything is recorded: what is answered to clients from here on would not be kept.
     vb.SetState(VbucketState::kReplica, core.clock->WallNs(), core.Now(), fx);
@@ -90,6 +91,7 @@ Status WriteAdopted(Core& core, const std::vector<AdoptRequest>& requests) {
     {
       MutexLock lock(vb.mutex);
       vb.set_epoch(requests[i].epoch);
+      vb.RegainUpTo(requests[i].source_high);
       vb.SetHistory(requests[i].failover_log, effects[i]);
       vb.set_record_in_doubt(false);
     }

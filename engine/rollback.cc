@@ -137,6 +137,7 @@ proto::VbucketMeta Rollback::RecordAt(const Point& point) const {
   // The marker that voids a range stands behind it. Where that is gone, the window is open again.
   std::erase_if(meta.void_ranges, [&](const proto::VoidRange& r) { return r.end >= point.seqno; });
   if (last_update_cut_) meta.last_update = {};
+  if (vb().high_seqno() > point.seqno) meta.regain = std::max(meta.regain, vb().high_seqno());
   return meta;
 }
 

@@ -5,7 +5,8 @@
 // the wanted seqno; where none can be rebuilt the vbucket is emptied. Table and sequence are built from disk
 // beside the old ones, as recovery does it, and put in their place; then one synced write cuts the log and
 // sets the record; data is loaded behind. What fails is repeated: nobody knows what of a failed write has
-// happened.
+// happened. What is given up is remembered (VbucketMeta::regain): the copy is not to be promoted before it
+// has it again.
 //
 // Steps are called under the merger's pass mutex by one thread. Owned by whoever calls them.
 

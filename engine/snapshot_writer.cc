@@ -259,6 +259,7 @@ bool SnapshotWriter::PrepareToEmpty(Job& job) {
     empty.snapshot_end = job.end;
     MutexLock fresh_lock(fresh.mutex);
     fresh.Restore(empty);
+    empty.regain = std::max(present.regain, vb.high_seqno());
     fresh.OpenSequence(true, vb.history_uuid(), core_.Now());
   }
   flusher_.Forget({&job.vbucket, 1});

@@ -272,6 +272,7 @@ void VBucket::Delete(Effects& fx) {
   ++content_;
   checkpoint_ends_.clear();
   last_update_ = {};
+  regain_ = Seqno();
   // A replica's or a fenced one's window: nobody will end it here.
   window_.reset();
   completed_.reset();
@@ -337,6 +338,7 @@ void VBucket::MarkPersisted(Seqno through, Effects& fx) {
   if (flush_end_ != Seqno() && persisted_ >= flush_end_) flush_hold_ = flush_end_ = Seqno();
   const checkpoint::CheckpointInfo open = checkpoints_->open_checkpoint();
   if (persisted_ + 1 >= open.first) persisted_checkpoint_ = open.id - 1;
+  NoteRegained();
   DropConsumedTombstones(fx);
   Account();
 }
@@ -400,6 +402,7 @@ proto::VbucketMeta VBucket::MetaAt(Seqno merged) const {
   meta.snapshot_start = unrecorded_ ? unrecorded_->start : snapshot_start_;
   meta.snapshot_end = unrecorded_ ? unrecorded_->end : snapshot_end_;
   meta.last_update = last_update_;
+  meta.regain = regain_;
   meta.merged_seqno = merged;
   meta.purge_seqno = purge_seqno_;
   meta.max_cas = max_cas_;

@@ -244,6 +244,17 @@ class VBucket {
   /// The record on disk may be another than MetaAt says (a write failed).
   bool record_in_doubt() const CAIRN_REQUIRES(mutex) { return record_in_doubt_; }
   void set_record_in_doubt(bool in_doubt) CAIRN_REQUIRES(mutex) { record_in_doubt_ = in_doubt; }
+  /// A rollback has given operations up, and what the source had when it was joined since is not here yet up
+  /// to this seqno. 0: nothing is missing.
+  Seqno regain() const CAIRN_REQUIRES(mutex) { return high_seqno() < regain_ ? regain_ : Seqno(); }
+  /// A source was joined that stands at `high`: when something was given up, that is what has to come.
+  /// Numbers of another history mean nothing here.
+  void RegainUpTo(Seqno high) CAIRN_REQUIRES(mutex);
+  /// What RegainUpTo makes of `regain`. A source that has nothing may have lost it all: its first operation
+  /// is waited for then.
+  static Seqno RegainOf(Seqno regain, Seqno high) {
+    return regain == Seqno() ? regain : std::max(high, Seqno(1));
+  }
   /// Nothing is applied from here until FinishPromotion or CancelPromotion. kWouldBlock: just being applied
   /// to; kNotSupported: in a disk snapshot; kNotMyVbucket: does not exist.
   Code BeginPromotion() CAIRN_REQUIRES(mutex);
@@ -461,6 +472,10 @@ class VBucket {
   void FollowUpdate(const proto::Marker& marker, Effects& fx) CAIRN_REQUIRES(mutex);
   /// A new branch of history from behind `seqno` on. Entries above it speak of operations that are not here.
   void AddBranch(uint64_t uuid, Seqno seqno) CAIRN_REQUIRES(mutex);
+  /// What had been given up is here again, durably.
+  void NoteRegained() CAIRN_REQUIRES(mutex) {
+    if (regain_ != Seqno() && persisted_through() >= regain_) regain_ = Seqno();
+  }
   /// The source's checkpoint ended at `seqno`.
   void NoteCheckpointEnd(Seqno seqno) CAIRN_REQUIRES(mutex);
   /// Where the log of a replica may be merged to, at most `limit`.
@@ -549,6 +564,7 @@ class VBucket {
   std::vector<checkpoint::CursorId> streams_ CAIRN_GUARDED_BY(mutex);
   Seqno passed_ CAIRN_GUARDED_BY(mutex);  // replica: all of the source's operations up to here were applied
   Seqno source_persisted_ CAIRN_GUARDED_BY(mutex);
+  Seqno regain_ CAIRN_GUARDED_BY(mutex);  // as in the record: until it is reached durably
   // A vector, because an empty deque has an allocation, on each of 65,536 vbuckets.
   std::vector<Seqno> checkpoint_ends_ CAIRN_GUARDED_BY(mutex);  // replica: ascending, above merged_
   Seqno verified_ CAIRN_GUARDED_BY(mutex);

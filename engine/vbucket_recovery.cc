@@ -29,6 +29,7 @@ void VBucket::Restore(const proto::VbucketMeta& meta) {
   snapshot_start_ = meta.snapshot_start;
   snapshot_end_ = meta.snapshot_end;
   last_update_ = meta.last_update;
+  regain_ = meta.regain;
 }
 
 Status VBucket::Replay(ItemRef item, CheckpointId checkpoint) {
@@ -113,6 +114,7 @@ void VBucket::OpenSequence(bool clean, uint64_t new_uuid, const OpTime& now) {
   Result<checkpoint::CursorId> cursor = checkpoints_->AddCursor("persistence", checkpoints_->next_seqno());
   CAIRN_CHECK(cursor.ok());
   persistence_cursor_ = cursor.value();
+  NoteRegained();
   Account();
 }
 
@@ -185,6 +187,7 @@ void VBucket::ReplaceContent(VBucket& fresh, Effects& fx) {
   passed_ = fresh.passed_;
   checkpoint_ends_ = fresh.checkpoint_ends_;
   last_update_ = fresh.last_update_;
+  regain_ = fresh.regain_;
   snapshot_start_ = fresh.snapshot_start_;
   snapshot_end_ = fresh.snapshot_end_;
   unrecorded_.reset();

@@ -139,6 +139,7 @@ void VBucket::EndApply(Seqno end, Seqno source_persisted, Effects& fx) {
   applying_ = false;
   passed_ = std::max(end, checkpoints_->high_seqno());
   source_persisted_ = std::max(source_persisted_, source_persisted);
+  NoteRegained();
   Queue(fx);
   Announce(fx);
   WakeParked(fx);
@@ -253,6 +254,11 @@ void VBucket::SetHistory(std::vector<proto::FailoverEntry> failover_log, Effects
   CancelStreams(fx);
 }
 
+void VBucket::RegainUpTo(Seqno high) {
+  regain_ = RegainOf(regain_, high);
+  NoteRegained();
+}
+
 Code VBucket::BeginPromotion() {
   if (!exists_) return Code::kNotMyVbucket;
   if (in_snapshot()) return Code::kNotSupported;
@@ -265,6 +271,7 @@ proto::VbucketMeta VBucket::MetaPromoted(const Promotion& promotion) const {
   proto::VbucketMeta meta = MetaAt(merged_);
   meta.state = static_cast<uint8_t>(VbucketState::kActive);
   meta.epoch = promotion.epoch;
+  meta.regain = Seqno();
   const Seqno high = high_seqno();
   std::erase_if(meta.failover_log, [high](const proto::FailoverEntry& entry) { return entry.seqno > high; });
   meta.failover_log.insert(meta.failover_log.begin(), {promotion.history_uuid, high});
@@ -290,6 +297,7 @@ void VBucket::FinishPromotion(const Promotion& promotion, int64_t wall_ns, const
   checkpoints_->SkipTo(seqno_base_ + 1);
   max_cas_ = max_cas_ + promotion.gap;
   epoch_ = promotion.epoch;
+  regain_ = Seqno();
   AddBranch(promotion.history_uuid, high);
   CancelStreams(fx);
   passed_ = Seqno();

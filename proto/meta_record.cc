@@ -138,6 +138,7 @@ std::string EncodeVbucketMeta(Vbid vbucket, const VbucketMeta& meta) {
   AppendVarint(meta.snapshot_end.get(), &out);
   out.append(meta.last_update.id.view());
   AppendFixed(static_cast<uint8_t>(meta.last_update.committed), &out);
+  AppendVarint(meta.regain.get(), &out);
   return Seal(VbucketMetaName(vbucket), std::move(out));
 }
 
@@ -195,6 +196,8 @@ Result<VbucketMeta> DecodeVbucketMeta(Vbid vbucket, std::string_view record) {
     meta.last_update.committed = committed == 1;
     if (committed > 1 || meta.snapshot_end < meta.snapshot_start) reader.Fail();
   }
+  // The first ones with replication end here.
+  if (reader.ok() && !reader.rest().empty()) meta.regain = Seqno(reader.Varint(kSeqnoMax));
   if (!reader.ok()) return Corrupt(name, "fields do not parse");
   return meta;
 }

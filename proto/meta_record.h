@@ -84,6 +84,9 @@ struct VbucketMeta {
     bool operator==(const LastUpdate&) const = default;
   };
   LastUpdate last_update;
+  /// A rollback has given up operations that were acknowledged: before it is there again the vbucket is not
+  /// to be promoted. 0: nothing is missing.
+  Seqno regain;
 
   bool operator==(const VbucketMeta&) const = default;
 };

@@ -280,6 +280,7 @@ grpc::Status AdminCalls::Promote(grpc::ServerContext* context, const admin::v1::
     }
     engine::PromoteOptions options;
     options.epoch_min = request->epoch_min();
+    options.force = request->force();
     CAIRN_RETURN_IF_ERROR(deps_.tap->Promote(named.vbuckets, options));
     reply->set_vbuckets(static_cast<uint32_t>(named.vbuckets.size()));
     return Status::Ok();

@@ -120,6 +120,7 @@ void ToWire(Vbid vbucket, const engine::VbucketPosition& position, admin::v1::Vb
   wire->set_verified_checkpoint(position.verified_checkpoint.get());
   wire->set_digest(position.digest);
   wire->set_items(position.items);
+  wire->set_regain(position.regain.get());
   // In the middle of a disk snapshot nothing that is there can be compared.
   wire->set_warm(position.warm && !position.in_snapshot);
   if (!position.window.is_none()) wire->set_window_update_id(std::string(position.window.view()));

@@ -116,7 +116,7 @@ bool Consumer::Rep::OnAnswer(const StreamAnswer& answer, int64_t now) {
     return false;
   }
   follow->source_high = answer.high;
-  follow->adopting = engine::AdoptRequest{answer.vbucket, answer.failover_log, answer.epoch};
+  follow->adopting = engine::AdoptRequest{answer.vbucket, answer.failover_log, answer.epoch, answer.high};
   follow->adopting_alone = false;
   return true;
 }

@@ -14,9 +14,10 @@ using engine::VbucketState;
 ResumeDecision Refuse(EndReason reason, std::string text) { return {reason, Seqno(), std::move(text)}; }
 ResumeDecision RollBack(Seqno to, std::string text) { return {EndReason::kRollback, to, std::move(text)}; }
 
-/// The last seqno of the branch `uuid` that is also ours: where the next newer branch begins.
+/// The last seqno of the branch `uuid` that is also ours: where the next newer branch begins, or as far as it
+/// goes.
 std::optional<Seqno> BranchEnd(const VbucketPosition& position, uint64_t uuid) {
-  Seqno end = position.high;
+  Seqno end(kSeqnoMax);
   for (const proto::FailoverEntry& entry : position.failover_log) {
     if (entry.uuid == uuid) return end;
     end = std::min(end, entry.seqno);
@@ -33,6 +34,11 @@ ResumeDecision DecideResume(const VbucketPosition& position, const OpenStream& r
   if (position.in_snapshot) {
     return Refuse(EndReason::kStateChanged, "the vbucket is being copied to here");
   }
+  // Who follows it would count as complete with what is here now.
+  if (position.regain != Seqno()) {
+    return Refuse(EndReason::kStateChanged,
+                  "the copy here has given up operations and has not got them again");
+  }
   if (request.epoch > position.epoch && !CAIRN_FAULT("plant.accept_old_epoch")) {
     return Refuse(EndReason::kFenced, "the epoch here is " + std::to_string(position.epoch));
   }
@@ -46,13 +52,15 @@ ResumeDecision DecideResume(const VbucketPosition& position, const OpenStream& r
                      : ResumeDecision{};
   }
 
-  const std::optional<Seqno> branch_end = BranchEnd(position, request.history_uuid);
-  if (!branch_end) return RollBack(Seqno(0), "unknown branch of history");
+  std::optional<Seqno> branch_end = BranchEnd(position, request.history_uuid);
   // A copy that is only behind takes nothing away from another: it catches up, or it becomes active.
-  const bool newest = request.history_uuid == position.failover_log.front().uuid;
-  if (seqno > *branch_end && newest && position.state == VbucketState::kReplica) {
+  const bool has_nothing = position.high == Seqno(0);
+  const bool behind = branch_end ? position.high < std::min(seqno, *branch_end) : has_nothing;
+  if (behind && position.state == VbucketState::kReplica) {
     return Refuse(EndReason::kStateChanged, "the copy here is behind");
   }
+  if (!branch_end) return RollBack(Seqno(0), "unknown branch of history");
+  branch_end = std::min(*branch_end, position.high);
   if (seqno > *branch_end) return RollBack(*branch_end, "ahead of the end of its branch of history");
   // What it has of the snapshot is put right by a snapshot that reaches at least as far, and by nothing else.
   if (in_snapshot && (request.snapshot_end > *branch_end || request.snapshot_end > position.merged)) {

@@ -16,9 +16,10 @@ struct ResumeDecision {
   std::string text;                   // why not
 };
 
-/// `position` is the source's. Cases in order: wrong state, lower epoch here (fenced), nothing yet, unknown
-/// branch, ahead of the branch's end, below the purge point, a window that has ended where the log no longer
-/// reaches, in the middle of a disk snapshot.
+/// `position` is the source's. Cases in order: wrong state, a copy that has given something up itself, lower
+/// epoch here (fenced), nothing yet, a copy that is only behind, unknown branch, ahead of the branch's end,
+/// below the purge point, a window that has ended where the log no longer reaches, in the middle of a disk
+/// snapshot.
 ResumeDecision DecideResume(const engine::VbucketPosition& position, const OpenStream& request);
 
 }  // namespace cairn::tap

@@ -53,6 +53,8 @@ TEST(ReplicationOptionsTest, VbucketsAreAllOrThoseOfTheList) {
   EXPECT_FALSE(some.choice.all);
   EXPECT_EQ(some.choice.vbuckets, (std::vector<uint32_t>{0, 1, 2}));
   EXPECT_EQ(some.epoch_min, 9u);
+  EXPECT_FALSE(some.force);
+  EXPECT_TRUE(MustParse({"promote", "--force"}).replication.force);
   EXPECT_EQ(some.wait_ms, 1500);
   EXPECT_EQ(MustParse({"tap", "--vbuckets", "5"}).replication.streams.vbuckets, std::vector<uint32_t>{5});
 }

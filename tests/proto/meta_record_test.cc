@@ -54,6 +54,7 @@ VbucketMeta SomeVbucket() {
   meta.snapshot_start = Seqno(300);
   meta.snapshot_end = Seqno(400);
   meta.last_update = {*UpdateId::FromHex("f0e0d0c0b0a090807060504030201000"), true};
+  meta.regain = Seqno(1100);
   return meta;
 }
 
@@ -120,9 +121,9 @@ TEST(MetaRecord, ListsMayReachTheirBounds) {
 TEST(MetaRecord, GoldenBytes) {
   EXPECT_EQ(Hex(EncodeEngineMeta(SomeEngine())), "0103c68b3b010102030405060708090a0b0c0d0e0f10800801ac02");
   EXPECT_EQ(Hex(EncodeVbucketMeta(Vbid(7), SomeVbucket())),
-            "01e22027b10102efcdab0000000000f403563412000000000000e80707840788776655443322110a1122334455667788"
+            "016c6155d00102efcdab0000000000f403563412000000000000e80707840788776655443322110a1122334455667788"
             "0264c801c801c901000102030405060708090a0b0c0d0e0f84070605ac029003f0e0d0c0b0a090807060504030201000"
-            "01");
+            "01cc08");
   EXPECT_EQ(Hex(EncodeUpdateMeta("update/current", SomeUpdate())),
             "016aa6cc4b000102030405060708090a0b0c0d0e0f10737072696e6720636174616c6f677565030c00002a36fe9c9717"
             "00cac471fe9c971701c80103c0843dffffffffffffffff");
@@ -139,6 +140,19 @@ TEST(MetaRecord, AVbucketOfVersion010HasNoReplication) {
   before.epoch = 0;
   before.snapshot_start = before.snapshot_end = Seqno();
   before.last_update = {};
+  before.regain = Seqno();
+  EXPECT_EQ(*decoded, before);
+}
+
+TEST(MetaRecord, AVbucketOfBeforeRegainHasGivenNothingUp) {
+  const std::string record = FromHex(
+      "01e22027b10102efcdab0000000000f403563412000000000000e80707840788776655443322110a1122334455667788"
+      "0264c801c801c901000102030405060708090a0b0c0d0e0f84070605ac029003f0e0d0c0b0a090807060504030201000"
+      "01");
+  const auto decoded = DecodeVbucketMeta(Vbid(7), record);
+  ASSERT_TRUE(decoded.ok()) << decoded.status().ToString();
+  VbucketMeta before = SomeVbucket();
+  before.regain = Seqno();
   EXPECT_EQ(*decoded, before);
 }
 

@@ -252,7 +252,7 @@ TEST(AdminServiceTest, WithoutReplicationItsCallsAreRefusedAndTheOthersWork) {
   EXPECT_EQ(client->RemoveSource("127.0.0.1:1").status(), Code::kNotSupported);
   EXPECT_EQ(client->ListReplication(true).status(), Code::kNotSupported);
   EXPECT_EQ(client->WatchReplication(100, [](const auto&) { return true; }), Code::kNotSupported);
-  EXPECT_EQ(client->Promote({}, 0, kWaitMs).status(), Code::kNotSupported);
+  EXPECT_EQ(client->Promote({}, {0, false, kWaitMs}).status(), Code::kNotSupported);
   EXPECT_EQ(client->Demote({}, "replica", kWaitMs).status(), Code::kNotSupported);
   EXPECT_EQ(client->Takeover({"127.0.0.1:1", {}, 100}, [] {}).status(), Code::kNotSupported);
   const auto rows = client->ListVbuckets({});
@@ -277,7 +277,7 @@ TEST(AdminServiceTest, WhatIsAskedForIsChecked) {
   EXPECT_FALSE(client->RemoveSource("127.0.0.1:1").ok());
   EXPECT_EQ(client->SetDurability({"safe", 0, 0}).status(), Code::kInvalidArgument);
   // Everything is active already.
-  EXPECT_EQ(client->Promote({}, 0, kWaitMs).status(), Code::kNotSupported);
+  EXPECT_EQ(client->Promote({}, {0, false, kWaitMs}).status(), Code::kNotSupported);
 }
 
 TEST(AdminServiceTest, DurabilityIsShownAndSet) {
@@ -330,7 +330,7 @@ TEST(AdminServiceTest, AReplicaFollowsIsSeenAndIsPromoted) {
   // A replica takes no writes; promoted, it does, with a higher epoch.
   EXPECT_EQ(b.Set("key-1", "x"), Code::kNotMyVbucket);
   const uint64_t epoch = at_b->ListVbuckets({}).value().front().epoch;
-  const Result<uint32_t> promoted = at_b->Promote({}, epoch + 10, kWaitMs);
+  const Result<uint32_t> promoted = at_b->Promote({}, {epoch + 10, false, kWaitMs});
   ASSERT_TRUE(promoted.ok()) << promoted.status().ToString();
   EXPECT_EQ(*promoted, kVbuckets);
   EXPECT_GE(at_b->ListVbuckets({}).value().front().epoch, epoch + 10);
@@ -342,6 +342,26 @@ TEST(AdminServiceTest, AReplicaFollowsIsSeenAndIsPromoted) {
   // It comes back as a replica of the new one.
   ASSERT_TRUE(at_a->AddSource(b.tap_address(), {}, "").ok());
   EXPECT_TRUE(Equal(*at_a, *at_b));
+}
+
+TEST(AdminServiceTest, ACopyThatHasGivenSomethingUpSaysSoAndIsPromotedByForceOnly) {
+  Node a("node-a");
+  a.Fill(50);
+  const auto client = a.Client();
+  ASSERT_TRUE(client->Demote({}, "replica", kWaitMs).ok());
+  const uint64_t high = client->ListVbuckets({}).value().front().high;
+  ASSERT_GT(high, 0u);
+  const engine::PendingRef back = a.engine().replication().Rollback(Vbid(0), Seqno(0));
+  ASSERT_TRUE(Within(kWaitMs, [&] { return back->ready(); }));
+  ASSERT_TRUE(back->status().ok());
+  EXPECT_EQ(client->ListVbuckets({}).value().front().regain, high);
+  const Status refused = client->Promote({}, {0, false, kWaitMs}).status();
+  EXPECT_EQ(refused, Code::kNotSupported) << refused.ToString();
+  EXPECT_NE(refused.message().find("vbucket 0 has given up operations"), std::string::npos);
+  EXPECT_EQ(CountIn(*client, "replica"), kVbuckets) << "all or none";
+  ASSERT_TRUE(client->Promote({}, {0, true, kWaitMs}).ok());
+  EXPECT_EQ(CountIn(*client, "active"), kVbuckets);
+  EXPECT_EQ(client->ListVbuckets({}).value().front().regain, 0u);
 }
 
 TEST(AdminServiceTest, SomeVbucketsAreFollowedAndLeftAgain) {
@@ -358,7 +378,7 @@ TEST(AdminServiceTest, SomeVbucketsAreFollowedAndLeftAgain) {
   // NOT_FOUND of a node is no missing key.
   const Status again = at_b->RemoveSource(a.tap_address()).status();
   EXPECT_THAT(std::string(again.message()), StartsWith("NOT_FOUND: "));
-  const Result<uint32_t> promoted = at_b->Promote({}, 0, kWaitMs);
+  const Result<uint32_t> promoted = at_b->Promote({}, {0, false, kWaitMs});
   ASSERT_TRUE(promoted.ok()) << promoted.status().ToString();
   EXPECT_EQ(*promoted, 2u);
   const Result<uint32_t> demoted = at_b->Demote(some, "dead", kWaitMs);

@@ -13,6 +13,8 @@ using engine::VbucketState;
 
 constexpr int64_t kTakeoverMaxNs = 10 * kSecond;
 constexpr int64_t kVacantMaxNs = 3 * kSecond;
+// Then no better copy comes back any more.
+constexpr int64_t kForceAfterNs = 15 * kSecond;
 
 Vbid At(size_t index) { return Vbid(static_cast<uint16_t>(index)); }
 
@@ -102,7 +104,7 @@ void Operator::FillVacancies() {
     const NodeIndex former = leaders_[v];
     // It comes back soon enough, as the active it was, unless it has been told that it is not any more.
     if (!world_.node(former).up() && !world_.calm && !world_.plan.promotions) continue;
-    FailOver(former);
+    FailOver(former, world_.now_ns() - vacant_since_ns_[v] >= kForceAfterNs);
     return;
   }
 }
@@ -110,12 +112,13 @@ void Operator::FillVacancies() {
 bool Operator::UpToDate(NodeIndex to, Vbid vbucket) {
   const uint32_t majority = engine::MajorityOf(world_.plan.nodes);
   const VbucketPosition mine = world_.node(to).Position(vbucket);
-  if (world_.oracle.HasGivenUp(to, vbucket)) return false;
+  if (mine.regain != Seqno()) return false;
   uint32_t copies = 0;
   for (const auto& node : world_.nodes) {
     if (!node->up() || node->index() == leaders_[vbucket.get()]) continue;
     const VbucketPosition theirs = node->Position(vbucket);
-    if (theirs.in_snapshot || theirs.failover_log.empty()) continue;
+    // What it has says nothing of what it had.
+    if (theirs.in_snapshot || theirs.failover_log.empty() || theirs.regain != Seqno()) continue;
     ++copies;
     if (theirs.failover_log.front() != mine.failover_log.front()) {
       // Comparable only when theirs is a branch that mine goes on from.
@@ -128,24 +131,29 @@ bool Operator::UpToDate(NodeIndex to, Vbid vbucket) {
   return copies + majority > world_.plan.nodes;
 }
 
-bool Operator::PromoteVbuckets(NodeIndex to, const std::vector<Vbid>& vbuckets) {
+bool Operator::PromoteVbuckets(NodeIndex to, const std::vector<Vbid>& vbuckets, bool force) {
   Node& node = world_.node(to);
   if (!node.up() || vbuckets.empty()) return false;
+  bool incomplete = false;
   for (const Vbid vbucket : vbuckets) {
     const VbucketPosition position = node.Position(vbucket);
     if (position.in_snapshot || position.state == VbucketState::kActive) return false;
+    incomplete = incomplete || position.regain != Seqno();
   }
+  const bool refused = incomplete && !force;
   for (const Vbid vbucket : vbuckets) {
-    if (!UpToDate(to, vbucket)) world_.oracle.AllowLoss(vbucket);
+    if (!refused && !UpToDate(to, vbucket)) world_.oracle.AllowLoss(vbucket);
   }
   node.SyncClock();
   // Nothing of these vbuckets is applied any more.
   for (const auto& [source, consumer] : node.consumers()) consumer->core().Drop(vbuckets);
   engine::PromoteOptions options;
   options.epoch_min = ++epoch_seen_;
+  options.force = force;
   const engine::PendingRef promoted = node.replication().Promote(vbuckets, options);
   const Status status = promoted->ready() ? promoted->status() : Status(Code::kTimeout, "pending");
   world_.Note("promote", {to, vbuckets.size(), options.epoch_min}, status.ToString());
+  if (refused && status.ok()) world_.Fail("a copy is promoted that has given up what it had acknowledged");
   node.Touched();
   if (!status.ok()) {
     node.FollowNobody();  // what was dropped is followed again with the next Arrange
@@ -165,7 +173,7 @@ bool Operator::Promote(NodeIndex to, NodeIndex from) {
   return PromoteVbuckets(to, LedBy(from));
 }
 
-void Operator::FailOver(NodeIndex from) {
+void Operator::FailOver(NodeIndex from, bool force) {
   // The best copy first; when it cannot be promoted, any other, the old one too.
   const std::vector<Vbid> vbuckets = LedBy(from);
   std::vector<NodeIndex> order;
@@ -183,8 +191,10 @@ void Operator::FailOver(NodeIndex from) {
   }
   // Not all on one node, then each where it can be.
   for (const Vbid vbucket : vbuckets) {
-    for (const NodeIndex to : order) {
-      if (PromoteVbuckets(to, {vbucket})) break;
+    bool promoted = false;
+    for (size_t i = 0; i < order.size() && !promoted; ++i) promoted = PromoteVbuckets(order[i], {vbucket});
+    for (size_t i = 0; i < order.size() && !promoted && force; ++i) {
+      promoted = PromoteVbuckets(order[i], {vbucket}, true);
     }
   }
 }

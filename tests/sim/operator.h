@@ -22,8 +22,9 @@ class Operator {
   void Begin();
   /// Looks at everything and puts right what is not as it should be.
   void Tick();
-  /// Makes another node active for what `node` leads, without asking it (it may be down or cut off).
-  void FailOver(NodeIndex from);
+  /// Makes another node active for what `node` leads, without asking it (it may be down or cut off). `force`:
+  /// when there is no other copy, also one that has given up what it had acknowledged.
+  void FailOver(NodeIndex from, bool force = false);
   /// Promotes one node for what `from` leads.
   bool Promote(NodeIndex to, NodeIndex from);
   void TakeOver(NodeIndex to, NodeIndex from);
@@ -50,7 +51,7 @@ class Operator {
   void FillVacancies();
   void Arrange(Node& node);
   NodeIndex SourceFor(const Node& node, Vbid vbucket);
-  bool PromoteVbuckets(NodeIndex to, const std::vector<Vbid>& vbuckets);
+  bool PromoteVbuckets(NodeIndex to, const std::vector<Vbid>& vbuckets, bool force = false);
   /// Has `to` all that a majority can have been told is durable?
   bool UpToDate(NodeIndex to, Vbid vbucket);
 

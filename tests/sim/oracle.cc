@@ -55,7 +55,7 @@ Oracle::History* Oracle::Find(Vbid vbucket, uint64_t uuid) {
 void Oracle::Restarted(NodeIndex node) {
   for (auto& [key, seen] : seen_) {
     if (key.first != node) continue;
-    seen.high = seen.copy_peak = Seqno();
+    seen.high = Seqno();
     seen.active_uuid = 0;
     // That of an active is durable before its first write; one that was only heard of need not be recorded.
     if (seen.last_active_uuid == 0) seen.epoch = 0;
@@ -100,6 +100,7 @@ void Oracle::LookAtActive(NodeIndex node, Vbid vbucket, const VbucketPosition& p
     FollowWindow(vbucket, *history, position);
   }
   seen.active_uuid = seen.last_active_uuid = uuid;
+  seen.copy = false;
   seen.high = position.high;
   history->high = position.high;
   if (!position.warm) return;
@@ -268,8 +269,13 @@ void Oracle::CheckAcknowledged(NodeIndex node, Vbid vbucket, const History& pare
 
 void Oracle::LookAtCopy(NodeIndex node, Vbid vbucket, const VbucketPosition& position, Seen& seen,
                         int64_t now_ns) {
+  if (seen.copy && position.high < seen.high && position.regain < seen.high) {
+    Fail(node, vbucket,
+         "went back from " + Number(seen.high) + " to " + Number(position.high) + " and wants only " +
+             Number(position.regain) + " again");
+  }
   seen.high = position.high;
-  seen.copy_peak = std::max(seen.copy_peak, position.high);
+  seen.copy = true;
   if (position.in_snapshot || !position.warm || position.high == Seqno()) return;
   // The branch in which the operation at `high` was written: the newest that begins below it.
   const History* history = nullptr;
@@ -349,11 +355,6 @@ const Content& Oracle::Expected(NodeIndex node, Vbid vbucket) {
   History* history = Find(vbucket, seen_[{node, vbucket.get()}].active_uuid);
   if (history == nullptr) return kNothing;
   return history->now;
-}
-
-bool Oracle::HasGivenUp(NodeIndex node, Vbid vbucket) const {
-  const auto it = seen_.find({node, vbucket.get()});
-  return it != seen_.end() && it->second.high < it->second.copy_peak;
 }
 
 uint64_t Oracle::Branch(NodeIndex node, Vbid vbucket) const {

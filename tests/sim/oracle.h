@@ -6,8 +6,8 @@
 // every copy, at every moment at which it can be looked at, is compared with its source at the same seqno.
 //
 // What it checks itself (a violation is reported once, by the function given): copies against actives; epochs
-// that go back; two nodes that write in one epoch; a sequence that goes back; writes that were acknowledged
-// as durable and are gone. Owner: one World; one thread.
+// that go back; two nodes that write in one epoch; a sequence that goes back; a copy that gives operations up
+// and does not say so; writes that were acknowledged as durable and are gone. Owner: one World; one thread.
 
 #include <cstdint>
 #include <functional>
@@ -60,9 +60,6 @@ class Oracle {
   /// The branch that the node, which is active, writes to.
   uint64_t Branch(NodeIndex node, Vbid vbucket) const;
 
-  /// The copy has less than it had: it was told to go back, and has not been sent it again yet.
-  bool HasGivenUp(NodeIndex node, Vbid vbucket) const;
-
   enum class Durability : uint8_t { kPersisted, kMajority };
   /// The client was told so.
   void Acknowledged(Durability durability, Vbid vbucket, uint64_t uuid, Seqno seqno);
@@ -110,7 +107,8 @@ class Oracle {
   };
   struct Seen {
     uint64_t epoch = 0;
-    Seqno high, copy_peak;
+    Seqno high;                     // 0: was not looked at in this life
+    bool copy = false;              // it was a copy then
     uint64_t active_uuid = 0;       // 0: not active
     uint64_t last_active_uuid = 0;  // also while it is down; 0: it was no active when it went down
     int64_t differs_since_ns = 0;   // 0: does not

@@ -103,6 +103,36 @@ TEST(TapResume, ACopyThatIsOnlyBehindTakesNothingAway) {
   ExpectFrom(copy, At(1000));
 }
 
+TEST(TapResume, ACopyThatIsBehindOnAnOlderBranchTooTakesNothingAway) {
+  // It has heard of the branch that begins at 900, and has not come so far.
+  VbucketPosition copy = Source();
+  copy.state = VbucketState::kReplica;
+  copy.failover_log = {{0xbb, Seqno(900)}, {kUuid, Seqno(0)}};
+  copy.high = copy.persisted = Seqno(800);
+  ExpectEnd(copy, At(850), EndReason::kStateChanged);
+  ExpectEnd(copy, At(950), EndReason::kStateChanged);
+  ExpectFrom(copy, At(800));
+  copy.high = copy.persisted = Seqno(900);
+  ExpectEnd(copy, At(950), EndReason::kRollback, 900);
+}
+
+TEST(TapResume, ACopyThatHasNothingTakesNothingAway) {
+  VbucketPosition copy = Source();
+  copy.state = VbucketState::kReplica;
+  copy.high = copy.persisted = copy.merged = copy.purged = Seqno(0);
+  ExpectEnd(copy, At(700, 0xdead), EndReason::kStateChanged);
+  ExpectFrom(copy, At(0));
+  copy.state = VbucketState::kActive;
+  ExpectEnd(copy, At(700, 0xdead), EndReason::kRollback, 0);
+}
+
+TEST(TapResume, ACopyThatHasGivenSomethingUpIsNotFollowed) {
+  VbucketPosition copy = Source();
+  copy.state = VbucketState::kReplica;
+  copy.regain = Seqno(1100);
+  for (const uint64_t seqno : {0u, 700u, 1000u}) ExpectEnd(copy, At(seqno), EndReason::kStateChanged);
+}
+
 /// Failovers as in Couchbase's DCP: each branch ends where the next newer one begins.
 struct Branches {
   uint64_t uuid, seqno;
