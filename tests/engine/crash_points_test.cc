@@ -15,33 +15,33 @@ namespace {
 
 /// Lets so many mutating calls through; the next one fails with its outcome open, and then nothing has any
 /// effect any more.
-class DyingStore final : public SharedStore {
+class DyingStore final : public storage::ForwardingStore {
  public:
-  explicit DyingStore(storage::MemoryStore* store) : SharedStore(store), memory_(store) {}
+  explicit DyingStore(storage::MemoryStore* store) : ForwardingStore(store), memory_(store) {}
   void DieAt(uint64_t call) { die_at_ = call; }
   void Revive() { die_at_ = UINT64_MAX; }
   bool dead() const { return calls_ >= die_at_; }
   uint64_t calls() const { return calls_; }
 
   Status WriteLog(const storage::LogBatch& batch, bool sync) override {
-    return Call([&] { return SharedStore::WriteLog(batch, sync); });
+    return Call([&] { return ForwardingStore::WriteLog(batch, sync); });
   }
   Status SyncLog() override {
-    return Call([&] { return SharedStore::SyncLog(); });
+    return Call([&] { return ForwardingStore::SyncLog(); });
   }
   Status WriteData(std::span<const storage::DataChange> changes) override {
-    return Call([&] { return SharedStore::WriteData(changes); });
+    return Call([&] { return ForwardingStore::WriteData(changes); });
   }
   Status FlushData() override {
-    return Call([&] { return SharedStore::FlushData(); });
+    return Call([&] { return ForwardingStore::FlushData(); });
   }
   Status DropVbucket(Vbid vbucket) override {
-    return Call([&] { return SharedStore::DropVbucket(vbucket); });
+    return Call([&] { return ForwardingStore::DropVbucket(vbucket); });
   }
   void ReleaseLog(Vbid vbucket, Seqno through) override {
-    if (!dead()) SharedStore::ReleaseLog(vbucket, through);
+    if (!dead()) ForwardingStore::ReleaseLog(vbucket, through);
   }
-  Status Reopen() override { return dead() ? Gone() : SharedStore::Reopen(); }
+  Status Reopen() override { return dead() ? Gone() : ForwardingStore::Reopen(); }
 
  private:
   static Status Gone() { return Status(Code::kIoError, "the power has gone"); }

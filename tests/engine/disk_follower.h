@@ -57,31 +57,31 @@ class DyingMemory final : public DyingDisk {
   storage::MemoryStore& memory() { return memory_; }
 
  private:
-  class Store final : public SharedStore {
+  class Store final : public storage::ForwardingStore {
    public:
-    explicit Store(storage::MemoryStore* memory) : SharedStore(memory), memory_(memory) {}
+    explicit Store(storage::MemoryStore* memory) : ForwardingStore(memory), memory_(memory) {}
     Status WriteLog(const storage::LogBatch& batch, bool sync) override {
-      return Call([&] { return SharedStore::WriteLog(batch, sync); });
+      return Call([&] { return ForwardingStore::WriteLog(batch, sync); });
     }
     Status SyncLog() override {
-      return Call([&] { return SharedStore::SyncLog(); });
+      return Call([&] { return ForwardingStore::SyncLog(); });
     }
     Status WriteData(std::span<const storage::DataChange> changes) override {
-      return Call([&] { return SharedStore::WriteData(changes); });
+      return Call([&] { return ForwardingStore::WriteData(changes); });
     }
     Status FlushData() override {
-      return Call([&] { return SharedStore::FlushData(); });
+      return Call([&] { return ForwardingStore::FlushData(); });
     }
     Status DropVbucket(Vbid vbucket) override {
-      return Call([&] { return SharedStore::DropVbucket(vbucket); });
+      return Call([&] { return ForwardingStore::DropVbucket(vbucket); });
     }
     void ReleaseLog(Vbid vbucket, Seqno through) override {
-      if (calls < die_at) SharedStore::ReleaseLog(vbucket, through);
+      if (calls < die_at) ForwardingStore::ReleaseLog(vbucket, through);
     }
     void ReleaseTombstones(Vbid vbucket, Seqno through) override {
-      if (calls < die_at) SharedStore::ReleaseTombstones(vbucket, through);
+      if (calls < die_at) ForwardingStore::ReleaseTombstones(vbucket, through);
     }
-    Status Reopen() override { return calls >= die_at ? Gone() : SharedStore::Reopen(); }
+    Status Reopen() override { return calls >= die_at ? Gone() : ForwardingStore::Reopen(); }
     uint64_t calls = 0;
     uint64_t die_at = UINT64_MAX;
 

@@ -12,48 +12,9 @@
 #include "base/clock.h"
 #include "engine/engine.h"
 #include "engine/storage/kv_store.h"
+#include "tests/support/forwarding_store.h"
 
 namespace cairn::engine {
-
-/// Hands every call on to a store that outlives the engine, so that a "crash" can keep what is on disk.
-class SharedStore : public storage::KvStore {
- public:
-  explicit SharedStore(storage::KvStore* store) : store_(store) {}
-  Status WriteLog(const storage::LogBatch& batch, bool sync) override {
-    return store_->WriteLog(batch, sync);
-  }
-  Status SyncLog() override { return store_->SyncLog(); }
-  Status WriteData(std::span<const storage::DataChange> changes) override {
-    return store_->WriteData(changes);
-  }
-  Status FlushData() override { return store_->FlushData(); }
-  Status Settle() override { return store_->Settle(); }
-  Result<std::string> GetLog(storage::LogKey key) override { return store_->GetLog(key); }
-  Result<std::string> GetData(Vbid vbucket, std::string_view key) override {
-    return store_->GetData(vbucket, key);
-  }
-  Result<std::string> GetMeta(std::string_view name) override { return store_->GetMeta(name); }
-  Result<std::vector<std::pair<std::string, std::string>>> ScanMeta(std::string_view prefix) override {
-    return store_->ScanMeta(prefix);
-  }
-  std::unique_ptr<storage::Iterator> ReadLog(Vbid vbucket, Seqno first, Seqno last) override {
-    return store_->ReadLog(vbucket, first, last);
-  }
-  std::unique_ptr<storage::Iterator> ReadData(Vbid vbucket, std::string_view from) override {
-    return store_->ReadData(vbucket, from);
-  }
-  void ReleaseLog(Vbid vbucket, Seqno through) override { store_->ReleaseLog(vbucket, through); }
-  void ReleaseTombstones(Vbid vbucket, Seqno through) override {
-    store_->ReleaseTombstones(vbucket, through);
-  }
-  Status DropVbucket(Vbid vbucket) override { return store_->DropVbucket(vbucket); }
-  Status Reopen() override { return store_->Reopen(); }
-  storage::StoreStats stats() const override { return store_->stats(); }
-  Status Compact() override { return store_->Compact(); }
-
- protected:
-  storage::KvStore* store_;
-};
 
 class WakeFlag final : public Waiter {
  public:
@@ -81,7 +42,7 @@ class TestEngine {
   Status TryOpen() {
     EngineDeps deps;
     deps.clock = clock_;
-    if (store_ != nullptr) deps.store = std::make_unique<SharedStore>(store_);
+    if (store_ != nullptr) deps.store = std::make_unique<storage::ForwardingStore>(store_);
     deps.threads = false;
     deps.seed = ++seed_;
     Result<std::unique_ptr<Engine>> opened = Engine::Open(options_, std::move(deps));

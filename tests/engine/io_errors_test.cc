@@ -17,9 +17,9 @@ namespace cairn::engine {
 namespace {
 
 /// From one mutating call on, so many of them fail.
-class FailingStore final : public SharedStore {
+class FailingStore final : public storage::ForwardingStore {
  public:
-  explicit FailingStore(storage::MemoryStore* store) : SharedStore(store), memory_(store) {}
+  explicit FailingStore(storage::MemoryStore* store) : ForwardingStore(store), memory_(store) {}
   void FailFrom(uint64_t call, uint64_t count, Code code) {
     first_ = call;
     count_ = count;
@@ -28,16 +28,16 @@ class FailingStore final : public SharedStore {
   uint64_t calls() const { return calls_; }
 
   Status WriteLog(const storage::LogBatch& batch, bool sync) override {
-    return Call([&] { return SharedStore::WriteLog(batch, sync); });
+    return Call([&] { return ForwardingStore::WriteLog(batch, sync); });
   }
   Status SyncLog() override {
-    return Call([&] { return SharedStore::SyncLog(); });
+    return Call([&] { return ForwardingStore::SyncLog(); });
   }
   Status WriteData(std::span<const storage::DataChange> changes) override {
-    return Call([&] { return SharedStore::WriteData(changes); });
+    return Call([&] { return ForwardingStore::WriteData(changes); });
   }
   Status FlushData() override {
-    return Call([&] { return SharedStore::FlushData(); });
+    return Call([&] { return ForwardingStore::FlushData(); });
   }
 
  private:

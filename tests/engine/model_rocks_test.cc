@@ -16,9 +16,9 @@ namespace {
 using storage::TailPolicy;
 
 /// A RocksStore that can lose its power.
-class CrashableRocks final : public SharedStore {
+class CrashableRocks final : public storage::ForwardingStore {
  public:
-  CrashableRocks() : SharedStore(nullptr) { Open(); }
+  CrashableRocks() : ForwardingStore(nullptr) { Open(); }
 
   void Crash(TailPolicy policy, uint64_t seed) {
     env_.CrashNow();

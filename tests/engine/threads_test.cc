@@ -80,7 +80,7 @@ class Threads : public ::testing::Test {
     options.expiry_pager_interval_ms = 50;
     EngineDeps deps;
     deps.clock = &clock_;
-    deps.store = std::make_unique<SharedStore>(&store_);
+    deps.store = std::make_unique<storage::ForwardingStore>(&store_);
     deps.seed = 5;
     auto opened = Engine::Open(options, std::move(deps));
     ASSERT_TRUE(opened.ok()) << opened.status().ToString();

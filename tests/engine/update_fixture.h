@@ -24,12 +24,12 @@ namespace cairn::engine {
 inline constexpr int64_t kSecondNs = 1'000'000'000;
 
 /// Lets a test refuse chosen writes of the log before they reach the store.
-class InterceptedStore final : public SharedStore {
+class InterceptedStore final : public storage::ForwardingStore {
  public:
-  explicit InterceptedStore(storage::KvStore* store) : SharedStore(store) {}
+  explicit InterceptedStore(storage::KvStore* store) : ForwardingStore(store) {}
   Status WriteLog(const storage::LogBatch& batch, bool sync) override {
     if (refuse) CAIRN_RETURN_IF_ERROR(refuse(batch));
-    return SharedStore::WriteLog(batch, sync);
+    return ForwardingStore::WriteLog(batch, sync);
   }
   std::function<Status(const storage::LogBatch&)> refuse;
 };

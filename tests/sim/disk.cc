@@ -1,63 +1,22 @@
 #include "tests/sim/disk.h"
 
-#include <string>
 #include <utility>
-#include <vector>
 
 #include "engine/storage/fault_env.h"
 #include "engine/storage/memory_store.h"
+#include "tests/support/forwarding_store.h"
 
 namespace cairn::sim {
 namespace {
 
 using storage::KvStore;
 
-/// Hands every call on to a store that outlives the engine.
-class Forwarding final : public KvStore {
- public:
-  explicit Forwarding(KvStore* store) : store_(store) {}
-  Status WriteLog(const storage::LogBatch& batch, bool sync) override {
-    return store_->WriteLog(batch, sync);
-  }
-  Status SyncLog() override { return store_->SyncLog(); }
-  Status WriteData(std::span<const storage::DataChange> changes) override {
-    return store_->WriteData(changes);
-  }
-  Status FlushData() override { return store_->FlushData(); }
-  Status Settle() override { return store_->Settle(); }
-  Result<std::string> GetLog(storage::LogKey key) override { return store_->GetLog(key); }
-  Result<std::string> GetData(Vbid vbucket, std::string_view key) override {
-    return store_->GetData(vbucket, key);
-  }
-  Result<std::string> GetMeta(std::string_view name) override { return store_->GetMeta(name); }
-  Result<std::vector<std::pair<std::string, std::string>>> ScanMeta(std::string_view prefix) override {
-    return store_->ScanMeta(prefix);
-  }
-  std::unique_ptr<storage::Iterator> ReadLog(Vbid vbucket, Seqno first, Seqno last) override {
-    return store_->ReadLog(vbucket, first, last);
-  }
-  std::unique_ptr<storage::Iterator> ReadData(Vbid vbucket, std::string_view from) override {
-    return store_->ReadData(vbucket, from);
-  }
-  void ReleaseLog(Vbid vbucket, Seqno through) override { store_->ReleaseLog(vbucket, through); }
-  void ReleaseTombstones(Vbid vbucket, Seqno through) override {
-    store_->ReleaseTombstones(vbucket, through);
-  }
-  Status DropVbucket(Vbid vbucket) override { return store_->DropVbucket(vbucket); }
-  Status Reopen() override { return store_->Reopen(); }
-  storage::StoreStats stats() const override { return store_->stats(); }
-  Status Compact() override { return store_->Compact(); }
-
- private:
-  KvStore* store_;
-};
-
 class MemoryDisk final : public Disk {
  public:
   explicit MemoryDisk(uint64_t seed) : seed_(seed) { Wipe(); }
 
   Result<std::unique_ptr<KvStore>> Open() override {
-    return std::unique_ptr<KvStore>(std::make_unique<Forwarding>(store_.get()));
+    return std::unique_ptr<KvStore>(std::make_unique<storage::ForwardingStore>(store_.get()));
   }
   void PowerOff() override {
     Repair();
