@@ -288,6 +288,7 @@ void Engine::Impl::GeneralStats(const StatSink& sink) const {
   out.Add("ep_num_value_ejects", metric(Metric::kEjections));
   out.Add("ep_expired", metric(Metric::kExpired));
   out.Add("ep_tmp_oom_errors", metric(Metric::kTmpOom));
+  out.Add("ep_durability_impossible", metric(Metric::kDurabilityImpossible));
   out.Add("ep_warmup_state", WarmupState(core, warmer));
   out.Add("ep_onlineupdate", coordinator.active());
   out.Add("ep_digest", HexEncode(t.table.digest));

@@ -1,4 +1,4 @@
-// DurabilityTracker: events in, outcomes out.
+// DurabilityTracker: events in, outcomes out; and what the engine counts of it.
 
 #include "engine/durability.h"
 
@@ -6,6 +6,9 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+
+#include "tests/engine/update_fixture.h"
 
 namespace cairn::engine {
 namespace {
@@ -287,6 +290,30 @@ TEST(DurabilityWaits, OfABranchThatHasEndedAreReleased) {
     ADD_FAILURE() << "nobody waits, so nothing is looked at";
     return {};
   });
+}
+
+class DurabilityStats : public EngineStoreTest {
+ protected:
+  uint64_t Impossible() { return Number("", "ep_durability_impossible"); }
+};
+
+TEST_F(DurabilityStats, CountWhatIsNotExecutedForWantOfReplicas) {
+  Open();
+  EXPECT_EQ(Impossible(), 0u);
+  EXPECT_EQ(E()->AdmitDurability(Vbid(1), Level::kPersisted), DurabilityAdmission::kOk);
+  EXPECT_EQ(Impossible(), 0u) << "a level without replicas";
+  EXPECT_EQ(E()->AdmitDurability(Vbid(1), Level::kMajority), DurabilityAdmission::kImpossible);
+  EXPECT_EQ(E()->AdmitDurability(Vbid(2), Level::kPersistedMajority), DurabilityAdmission::kImpossible);
+  EXPECT_EQ(Impossible(), 2u);
+  EXPECT_EQ(E()->AdmitDurabilityOfAll(Level::kMajority), DurabilityAdmission::kImpossible);
+  EXPECT_EQ(Impossible(), 3u) << "one write, however many vbuckets it is for";
+  Status set(Code::kInternal);
+  E()->SetVbucketState(Vbid(1), VbucketState::kDead, [&](Status status) { set = std::move(status); });
+  ASSERT_TRUE(set.ok()) << set.ToString();
+  EXPECT_EQ(E()->AdmitDurability(Vbid(1), Level::kMajority), DurabilityAdmission::kOk);
+  EXPECT_EQ(Impossible(), 3u) << "the write itself is refused, for another reason";
+  E()->ResetStats();
+  EXPECT_EQ(Impossible(), 0u);
 }
 
 }  // namespace
