@@ -1,12 +1,11 @@
 #include "base/executor.h"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <chrono>
 #include <limits>
 
 #include "base/check.h"
+#include "base/thread_role.h"
 
 namespace cairn {
 namespace internal {
@@ -114,8 +113,7 @@ size_t ThreadExecutor::pending() const {
 }
 
 void ThreadExecutor::Run() {
-  // The kernel refuses names of more than 15 characters instead of cutting them.
-  pthread_setname_np(pthread_self(), options_.name.substr(0, 15).c_str());
+  BeginThread(options_.name);
   Task task;
   while (WaitForTask(task)) {
     task();

@@ -5,6 +5,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/thread_role.h"
 #include "proto/disk_record.h"
 
 namespace cairn::engine {
@@ -123,6 +124,7 @@ bool Flusher::WaitForWork() {
 }
 
 void Flusher::Run() {
+  BeginThread("flusher", ThreadRole::kSteady);
   while (WaitForWork()) {
     const Result<bool> done = RunCycle(false);
     if (done.ok()) continue;

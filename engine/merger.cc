@@ -6,6 +6,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/thread_role.h"
 #include "proto/disk_record.h"
 #include "proto/meta_record.h"
 
@@ -120,6 +121,7 @@ void Merger::SettleIfIdle() {
 }
 
 void Merger::Run() {
+  BeginThread("merger", ThreadRole::kBackground);
   while (WaitForWork()) {
     SettleIfIdle();
     if (const Result<bool> purged = RunPurge(); !purged.ok()) {

@@ -2,6 +2,8 @@
 
 #include <chrono>
 
+#include "base/thread_role.h"
+
 namespace cairn::engine {
 namespace {
 
@@ -17,6 +19,7 @@ constexpr std::chrono::milliseconds kIdle{5};
 void Pager::Start() {
   core_.RefreshTime();
   thread_ = std::thread([this] {
+    BeginThread("pager", ThreadRole::kSteady);
     while (!stopping_.load(std::memory_order_relaxed)) {
       core_.RefreshTime();
       if (!RunStep()) std::this_thread::sleep_for(kIdle);

@@ -6,6 +6,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/thread_role.h"
 
 namespace cairn::engine {
 namespace {
@@ -174,6 +175,7 @@ void UpdateCoordinator::Stop() {
 }
 
 void UpdateCoordinator::Run() {
+  BeginThread("update");
   for (;;) {
     {
       MutexLock lock(mutex_);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "base/thread_role.h"
 #include "proto/disk_record.h"
 
 namespace cairn::engine {
@@ -41,6 +42,7 @@ void Warmer::Load(Vbid vbucket) {
 }
 
 void Warmer::Run() {
+  BeginThread("warmer", ThreadRole::kSteady);
   while (!stopping_.load(std::memory_order_relaxed)) {
     const Result<bool> more = RunSome(kItemsPerStep);
     if (!more.ok()) CAIRN_LOG(kError, "cannot load data: {}", more.status().ToString());

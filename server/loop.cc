@@ -2,7 +2,6 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <pthread.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/thread_role.h"
 
 namespace cairn::server {
 namespace {
@@ -80,7 +80,7 @@ void Loop::Start() {
 }
 
 void Loop::Run() {
-  pthread_setname_np(pthread_self(), ("cairn-loop-" + std::to_string(number_)).c_str());
+  BeginThread("cairn-loop-" + std::to_string(number_));
   // A turn at a time, so that closed connections are freed when none of their functions is running.
   while (event_base_got_break(base_.get()) == 0) {
     if (event_base_loop(base_.get(), EVLOOP_ONCE) < 0) break;

@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/thread_role.h"
 
 namespace cairn::tap {
 namespace {
@@ -161,7 +162,7 @@ Acceptor::Counters Acceptor::counters() const {
 }
 
 void Acceptor::Run() {
-  pthread_setname_np(pthread_self(), "tap-accept");
+  BeginThread("tap-accept");
   std::vector<pollfd> polled;
   for (const UniqueFd& fd : listeners_) polled.push_back({fd.get(), POLLIN, 0});
   polled.push_back({stop_fd_.get(), POLLIN, 0});

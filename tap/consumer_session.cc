@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/thread_role.h"
 #include "tap/session.h"
 
 namespace cairn::tap {
@@ -90,7 +91,7 @@ ConnectionInfo ConsumerSession::info() const {
 }
 
 void ConsumerSession::Run() {
-  pthread_setname_np(pthread_self(), "tap-consumer");
+  BeginThread("tap-consumer");
   while (!stopping_.load(std::memory_order_acquire)) {
     const int64_t begun_ns = clock_.SteadyNs();
     const std::string why = Follow();
@@ -133,7 +134,7 @@ std::string ConsumerSession::Follow() {
 
 // The reader: everything that arrives goes into the queue, whose bound is what the source has credits for.
 void ConsumerSession::Read(Connection& connection) {
-  pthread_setname_np(pthread_self(), "tap-reader");
+  BeginThread("tap-reader");
   const size_t bytes_max = options_.consumer.window_bytes + kChunkBytesMax;
   while (true) {
     Result<std::optional<ProducerMessage>> read = connection.link->Read();

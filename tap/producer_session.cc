@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/thread_role.h"
 #include "tap/session.h"
 
 namespace cairn::tap {
@@ -81,7 +82,7 @@ ConnectionInfo ProducerSession::info() const {
 }
 
 void ProducerSession::Run() {
-  pthread_setname_np(pthread_self(), "tap-pump");
+  BeginThread("tap-pump");
   while (!over_.load(std::memory_order_acquire)) {
     waker_.Arm();
     const int64_t round_ns = clock_.SteadyNs();

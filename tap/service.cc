@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/thread_role.h"
 #include "tap/client.h"
 #include "tap/rpc_channel.h"
 #include "tap/service_impl.h"
@@ -125,7 +126,7 @@ bool TapService::Impl::SleepUnlessStopping(int64_t ns) {
 }
 
 void TapService::Impl::Watch() {
-  pthread_setname_np(pthread_self(), "tap-watch");
+  BeginThread("tap-watch");
   while (SleepUnlessStopping(kWatchNs)) {
     if (server_ != nullptr) server_->Watch();
     MutexLock lock(state_mutex_);
@@ -135,7 +136,7 @@ void TapService::Impl::Watch() {
 }
 
 void TapService::Impl::TellFormerSources() {
-  pthread_setname_np(pthread_self(), "tap-fence");
+  BeginThread("tap-fence");
   int64_t backoff_ns = kTellMinNs;
   while (true) {
     bool any = false, all_told = true;

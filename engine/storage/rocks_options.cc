@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "base/thread_role.h"
 #include "engine/storage/store_key.h"
 
 namespace cairn::storage {
@@ -29,6 +30,18 @@ class NoAutoRecovery final : public rocksdb::EventListener {
   void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason /*reason*/, rocksdb::Status /*error*/,
                             bool* auto_recovery) override {
     *auto_recovery = false;
+  }
+};
+
+// RocksDB's threads do one kind of work after another. Nobody waits for a compaction; a flush that is late
+// stops those who write.
+class RolesOfThreads final : public rocksdb::EventListener {
+ public:
+  void OnFlushBegin(rocksdb::DB* /*db*/, const rocksdb::FlushJobInfo& /*job*/) override {
+    TakeRole(ThreadRole::kSteady);
+  }
+  void OnCompactionBegin(rocksdb::DB* /*db*/, const rocksdb::CompactionJobInfo& /*job*/) override {
+    TakeRole(ThreadRole::kBackground);
   }
 };
 
@@ -56,6 +69,7 @@ rocksdb::DBOptions MakeDbOptions(const RocksStoreOptions& options) {
   // No resuming behind our back, of either kind: see NoAutoRecovery.
   db.max_bgerror_resume_count = 0;
   db.listeners.push_back(std::make_shared<NoAutoRecovery>());
+  db.listeners.push_back(std::make_shared<RolesOfThreads>());
   // Needed for the insert hint of the log; our writers are few and their batches large.
   db.allow_concurrent_memtable_write = false;
   db.compaction_readahead_size = size_t{1} << 20;

@@ -1,0 +1,29 @@
+#pragma once
+// ThreadRole: the name of a thread, and whether anybody waits for what it does. On a machine whose CPUs are
+// all busy it decides who runs: a thread that answers a client, or one that tidies up behind it.
+//
+// State: the calling thread's, kept by the kernel.
+
+#include <string_view>
+
+namespace cairn {
+
+enum class ThreadRole {
+  /// Clients or replicas wait for it. As the process was started.
+  kServing,
+  /// Work that is due but that nobody waits for at this moment: it keeps its full share of the CPU, and gives
+  /// the CPU up at once to a serving thread that wakes up (Linux 6.12 and later; before, no difference).
+  kSteady,
+  /// The same, and a third of a serving thread's share where there is not enough for all (nice 5).
+  kBackground,
+};
+
+/// Names the calling thread (its first 15 bytes; seen in top and in debuggers) and gives it its role. What
+/// the kernel does not grant is left as it is: a role changes how soon things are done, never whether.
+void BeginThread(std::string_view name, ThreadRole role = ThreadRole::kServing);
+
+/// For threads that a library made and named: the role alone. Costs one thread-local load after the first
+/// call.
+void TakeRole(ThreadRole role);
+
+}  // namespace cairn
