@@ -19,7 +19,7 @@ std::string_view Meaning(std::string_view level) {
   if (level == "majority-and-persisted") {
     return "the active has it on disk, synced, and most of the copies have it in memory";
   }
-  if (level == "persisted-majority") return "most of the copies have it on disk, synced";
+  if (level == "persisted-majority") return "most of the copies have it on disk, synced, this node too";
   return "not known to this cairnctl";
 }
 

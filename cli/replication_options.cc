@@ -41,7 +41,7 @@ constexpr const char* kDurabilityFooter =
   persisted               the active has it on disk, synced
   majority                most of the copies have it in memory
   majority-and-persisted  both
-  persisted-majority      most of the copies have it on disk, synced
+  persisted-majority      most of the copies have it on disk, synced, this node too
 Example:
   cairnctl durability majority --copies 3 --timeout-ms 5000)";
 

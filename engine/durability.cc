@@ -34,29 +34,29 @@ std::optional<DurabilityLevel> DurabilityLevelOf(std::string_view name) {
   return std::nullopt;
 }
 
-bool DurabilityTracker::Have(const Entry& entry, const Requirement& requirement, uint32_t replicas) const {
+bool DurabilityTracker::Have(const Entry& entry, const Requirement& requirement) const {
   const bool on_disk = requirement.level == DurabilityLevel::kPersistedMajority;
   const Reached& reached = entry.reached;
   if (reached.history == requirement.history && reached.majority == majority()) {
-    const Seqno of_majority = replicas == reached.majority ? reached.persisted : reached.persisted_but_active;
-    if ((on_disk ? of_majority : reached.applied) >= requirement.seqno) return true;
+    if ((on_disk ? reached.persisted : reached.applied) >= requirement.seqno) return true;
   }
   const auto having = std::ranges::count_if(entry.copies, [&](const Copy& copy) {
     return copy.history == requirement.history &&
            (on_disk ? copy.persisted : copy.applied) >= requirement.seqno;
   });
-  return static_cast<uint32_t>(having) >= replicas;
+  return static_cast<uint32_t>(having) + 1 >= majority();
 }
 
 void DurabilityTracker::RaiseReached(Entry& entry, uint64_t history) const {
   Reached& reached = entry.reached;
   const uint32_t wanted = majority();
   if (reached.history != history || reached.majority != wanted) {
-    reached = {history, wanted, Seqno(), Seqno(), Seqno()};
+    reached = {history, wanted, Seqno(), Seqno()};
   }
+  const uint32_t replicas = wanted - 1;
   std::array<Seqno, kReplicasMax> seqnos;
   // The seqno that the first `replicas` of the copies have in common.
-  const auto raise = [&](Seqno Copy::*which, uint32_t replicas, Seqno& target) {
+  const auto raise = [&](Seqno Copy::*which, Seqno& target) {
     size_t count = 0;
     for (const Copy& copy : entry.copies) {
       if (copy.history == history) seqnos[count++] = copy.*which;
@@ -66,14 +66,8 @@ void DurabilityTracker::RaiseReached(Entry& entry, uint64_t history) const {
     std::nth_element(seqnos.begin(), nth, seqnos.begin() + static_cast<ptrdiff_t>(count), std::greater<>());
     target = std::max(target, *nth);
   };
-  raise(&Copy::applied, wanted - 1, reached.applied);
-  raise(&Copy::persisted, wanted - 1, reached.persisted_but_active);
-  raise(&Copy::persisted, wanted, reached.persisted);
-}
-
-uint32_t DurabilityTracker::ReplicasFor(DurabilityLevel level, bool active_synced) const {
-  const bool active_counts = level != DurabilityLevel::kPersistedMajority || active_synced;
-  return active_counts ? majority() - 1 : majority();
+  raise(&Copy::applied, reached.applied);
+  raise(&Copy::persisted, reached.persisted);
 }
 
 template <class IsOver>
@@ -106,7 +100,7 @@ void DurabilityTracker::Report(std::string_view replica, Vbid vbucket, uint64_t 
     copy->persisted = persisted;
     RaiseReached(entry, history);
     TakeWaits(
-        entry, [&](const Wait& wait) { return Have(entry, wait.requirement, wait.replicas); }, &woken);
+        entry, [&](const Wait& wait) { return Have(entry, wait.requirement); }, &woken);
   }
   WakeAll(woken);
 }
@@ -145,28 +139,22 @@ Code DurabilityTracker::Outcome(const Requirement& requirement, const ActiveView
   const DurabilityLevel level = requirement.level;
   if (level == DurabilityLevel::kMemory) return Code::kOk;
   if (!active.active || active.history != requirement.history) return Code::kAmbiguous;
-  const bool synced = active.synced == Code::kOk;
-  if (UsesDisk(level) && level != DurabilityLevel::kPersistedMajority) {
-    if (active.synced == Code::kAmbiguous) return Code::kAmbiguous;
-    if (!synced) return Code::kWouldBlock;
-  }
-  if (!UsesReplicas(level)) return Code::kOk;
-  const uint32_t wanted = ReplicasFor(level, synced);
-  if (wanted == 0) return Code::kOk;
+  // A majority always includes the active: what comes back after its restart is what the others are measured
+  // by, and they would be made to give up what it has not.
+  if (UsesDisk(level) && active.synced != Code::kOk) return active.synced;
+  if (!UsesReplicas(level) || majority() == 1) return Code::kOk;
   const Shard& shard = ShardOf(requirement.vbucket);
   MutexLock lock(shard.mutex);
   const auto it = shard.entries.find(requirement.vbucket);
-  const bool have = it != shard.entries.end() && Have(it->second, requirement, wanted);
+  const bool have = it != shard.entries.end() && Have(it->second, requirement);
   return have ? Code::kOk : Code::kWouldBlock;
 }
 
-DurabilityTracker::WaitId DurabilityTracker::Await(const Requirement& requirement, bool active_synced,
-                                                   WaiterRef waiter) {
+DurabilityTracker::WaitId DurabilityTracker::Await(const Requirement& requirement, WaiterRef waiter) {
   const WaitId id = next_id_.fetch_add(1, std::memory_order_relaxed);
   Shard& shard = ShardOf(requirement.vbucket);
   MutexLock lock(shard.mutex);
-  Wait wait{requirement, ReplicasFor(requirement.level, active_synced), std::move(waiter)};
-  shard.entries[requirement.vbucket].waits.emplace(id, std::move(wait));
+  shard.entries[requirement.vbucket].waits.emplace(id, Wait{requirement, std::move(waiter)});
   waiting_.fetch_add(1, std::memory_order_relaxed);
   return id;
 }

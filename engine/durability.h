@@ -41,8 +41,7 @@ constexpr bool UsesDisk(DurabilityLevel level) {
          level == DurabilityLevel::kPersistedMajority;
 }
 constexpr bool UsesReplicas(DurabilityLevel level) { return level >= DurabilityLevel::kMajority; }
-/// What `--sync always` makes of a level: whatever else is asked, the active's log is synced too. A synced
-/// majority is left as it is: it need not include the active.
+/// What `--sync always` makes of a level: whatever else is asked, the active's log is synced too.
 constexpr DurabilityLevel WithSync(DurabilityLevel level) {
   if (level == DurabilityLevel::kMemory) return DurabilityLevel::kPersisted;
   if (level == DurabilityLevel::kMajority) return DurabilityLevel::kMajorityAndPersisted;
@@ -125,9 +124,9 @@ class DurabilityTracker {
 
   // --- waiting for replicas ---
   using WaitId = uint64_t;
-  /// Wakes `waiter` when as many replicas as are missing for `requirement` have it, or the vbucket is not
-  /// what it was (ReleaseStale). `active_synced`: the active's disk has it. Look again after this call.
-  WaitId Await(const Requirement& requirement, bool active_synced, WaiterRef waiter);
+  /// Wakes `waiter` when as many replicas as make a majority with the active have it, or the vbucket is not
+  /// what it was (ReleaseStale). Look again after this call.
+  WaitId Await(const Requirement& requirement, WaiterRef waiter);
   /// No wake begins after it. Success without effect when the wait is over.
   void Cancel(Vbid vbucket, WaitId id);
   size_t waiting() const { return waiting_.load(std::memory_order_relaxed); }
@@ -144,17 +143,14 @@ class DurabilityTracker {
   };
   struct Wait {
     Requirement requirement;
-    uint32_t replicas = 0;  // that must have it
     WaiterRef waiter;
   };
-  /// The highest seqno that so many replicas had at one moment, on branch `history`, when a majority was
-  /// `majority` copies.
+  /// The highest seqno that so many replicas as make a majority with the active had at one moment, on branch
+  /// `history`, when a majority was `majority` copies.
   struct Reached {
     uint64_t history = 0;
     uint32_t majority = 0;
-    Seqno applied;               // majority - 1: with the active a majority
-    Seqno persisted_but_active;  // majority - 1
-    Seqno persisted;             // majority
+    Seqno applied, persisted;
   };
   struct Entry {
     std::vector<Copy> copies;
@@ -168,12 +164,11 @@ class DurabilityTracker {
 
   Shard& ShardOf(Vbid vbucket) { return shards_[vbucket.get() % kShards]; }
   const Shard& ShardOf(Vbid vbucket) const { return shards_[vbucket.get() % kShards]; }
-  /// Do, or did, `replicas` replicas have it?
-  bool Have(const Entry& entry, const Requirement& requirement, uint32_t replicas) const;
+  /// Do, or did, as many replicas have it as make a majority with the active?
+  bool Have(const Entry& entry, const Requirement& requirement) const;
   void RaiseReached(Entry& entry, uint64_t history) const;
   template <class IsOver>
   void TakeWaits(Entry& entry, const IsOver& is_over, std::vector<WaiterRef>* woken);
-  uint32_t ReplicasFor(DurabilityLevel level, bool active_synced) const;
 
   std::atomic<uint32_t> copies_;
   std::atomic<uint32_t> timeout_ms_{5'000};

@@ -95,14 +95,12 @@ Code Engine::DurabilityOutcome(const Requirement& requirement, uint64_t ticket) 
 DurabilityWait Engine::AwaitDurability(const Requirement& requirement, uint64_t ticket,
                                        const WaiterRef& waiter) {
   DurabilityWait wait;
-  bool synced = true;
-  if (UsesDisk(requirement.level)) {
-    synced = impl_->flusher.Outcome(ticket) == Code::kOk;
-    if (!synced) impl_->flusher.Await(ticket, waiter);
+  if (UsesDisk(requirement.level) && impl_->flusher.Outcome(ticket) != Code::kOk) {
+    impl_->flusher.Await(ticket, waiter);
   }
   if (UsesReplicas(requirement.level)) {
     DurabilityTracker& tracker = impl_->core.durability;
-    wait = DurabilityWait(tracker, requirement.vbucket, tracker.Await(requirement, synced, waiter));
+    wait = DurabilityWait(tracker, requirement.vbucket, tracker.Await(requirement, waiter));
   }
   // What came while the wait was being set up has woken nobody.
   if (DurabilityOutcome(requirement, ticket) != Code::kWouldBlock) waiter->Wake();

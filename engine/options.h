@@ -19,7 +19,7 @@ enum class DurabilityLevel : uint8_t {
   kPersisted,             // and synced here
   kMajority,              // in memory of a majority of the copies
   kMajorityAndPersisted,  // both
-  kPersistedMajority,     // synced on a majority of the copies
+  kPersistedMajority,     // synced on a majority of the copies, this one among them
 };
 
 enum class OnRestart : uint8_t { kResume, kRevert };

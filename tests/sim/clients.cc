@@ -292,10 +292,7 @@ void Clients::AwaitDurable(const RequestRef& request, uint64_t ticket, int64_t d
     using Level = DurabilityLevel;
     const Level level = request->durability;
     Oracle& oracle = world_.oracle;
-    if (level != Level::kPersistedMajority) {
-      oracle.Acknowledged(Oracle::Durability::kPersisted, request->vbucket, request->branch,
-                          requirement.seqno);
-    }
+    oracle.Acknowledged(Oracle::Durability::kPersisted, request->vbucket, request->branch, requirement.seqno);
     // What is in the memory of a majority is safe from anything but their crashes.
     const bool nobody_forgets =
         !world_.plan.crashes && !world_.plan.store_faults && !world_.plan.fault_points;

@@ -258,9 +258,7 @@ void Oracle::CheckAcknowledged(NodeIndex node, Vbid vbucket, const History& pare
          "came back at " + Number(fork) + ", but " + Number(parent.persisted_ack) +
              " was acknowledged as persisted");
   }
-  // A majority need not include the active (docs/durability.md): what a restart of it alone brings back, and
-  // then makes its copies take back, is not what was promised to survive.
-  if (!allowed && !restarted && parent.majority_ack > fork) {
+  if ((!allowed || restarted) && parent.majority_ack > fork) {
     Fail(node, vbucket,
          "took over at " + Number(fork) + ", but " + Number(parent.majority_ack) +
              " was acknowledged as on a majority");
