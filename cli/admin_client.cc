@@ -6,11 +6,10 @@
 
 #include <chrono>
 #include <cstdlib>
-#include <fstream>
-#include <sstream>
 #include <utility>
 
 #include "proto/admin.grpc.pb.h"
+#include "tap/tls.h"
 
 namespace cairn::cli {
 namespace {
@@ -25,26 +24,19 @@ constexpr int64_t kLookMs = 250;
 // How much longer than the node we wait, so that its own answer about time arrives.
 constexpr int64_t kGraceMs = 2'000;
 
-Result<std::string> ReadPem(const std::string& path) {
-  if (path.empty()) return std::string();
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (!file || text.str().empty()) {
-    return Status(Code::kInvalidArgument, fmt::format("cannot read {}", path));
-  }
-  return text.str();
-}
-
 Result<std::shared_ptr<grpc::ChannelCredentials>> Credentials(const AdminOptions& options) {
   if (!options.tls()) return grpc::InsecureChannelCredentials();
-  if (options.tls_cert.empty() != options.tls_key.empty()) {
-    return Status(Code::kInvalidArgument, "--tls-cert and --tls-key belong together");
+  if (options.tls_cert.empty() || options.tls_key.empty() || options.tls_ca.empty()) {
+    return Status(Code::kInvalidArgument,
+                  "--tls-cert, --tls-key and --tls-ca go together: TLS is always mutual");
   }
+  // gRPC would say of files that do not fit only that there is no address to connect to.
+  CAIRN_ASSIGN_OR_RETURN(const tap::TlsMaterial tls,
+                         tap::LoadTls({options.tls_cert, options.tls_key, options.tls_ca}));
   grpc::SslCredentialsOptions ssl;
-  CAIRN_ASSIGN_OR_RETURN(ssl.pem_root_certs, ReadPem(options.tls_ca));
-  CAIRN_ASSIGN_OR_RETURN(ssl.pem_cert_chain, ReadPem(options.tls_cert));
-  CAIRN_ASSIGN_OR_RETURN(ssl.pem_private_key, ReadPem(options.tls_key));
+  ssl.pem_root_certs = tls.ca;
+  ssl.pem_cert_chain = tls.certificate;
+  ssl.pem_private_key = tls.key;
   return grpc::SslCredentials(ssl);
 }
 
@@ -147,6 +139,17 @@ std::string_view WhyUnreachable(std::string_view details) {
   return details;
 }
 
+// With TLS 1.3 a node says what it thinks of a certificate when the handshake is over for us: all that is
+// seen here is that it hangs up.
+std::string_view WhyHungUp(std::string_view details, const AdminOptions& options) {
+  const auto says = [details](std::string_view words) {
+    return details.find(words) != std::string_view::npos;
+  };
+  if (!says("Socket closed") && !says("Connection reset")) return "";
+  return options.tls() ? ", as a node does that does not believe the certificate (--tls-cert)"
+                       : ", as a node does that wants TLS there (--tls-cert, --tls-key, --tls-ca)";
+}
+
 // What went wrong is in the statuses that calls return; gRPC's own lines would stand between ours.
 void SilenceRpcLog() {
   if (std::getenv("GRPC_VERBOSITY") == nullptr) gpr_set_log_function([](gpr_log_func_args*) {});
@@ -154,7 +157,8 @@ void SilenceRpcLog() {
 
 }  // namespace
 
-Status StatusOfAnswer(int grpc_code, const std::string& details, const std::string& address) {
+Status StatusOfAnswer(int grpc_code, const std::string& details, const AdminOptions& options) {
+  const std::string& address = options.address;
   if (grpc_code == grpc::StatusCode::OK) return Status::Ok();
   if (const auto code = CodeFromName(details.substr(0, details.find(':'))); code && *code != Code::kOk) {
     // These would be taken for a broken connection, or for a key that is not there.
@@ -162,8 +166,8 @@ Status StatusOfAnswer(int grpc_code, const std::string& details, const std::stri
     return Status(ours ? Code::kInternal : *code, details);
   }
   if (grpc_code == grpc::StatusCode::UNAVAILABLE) {
-    return Status(Code::kIoError,
-                  fmt::format("cannot reach the admin port {}: {}", address, WhyUnreachable(details)));
+    return Status(Code::kIoError, fmt::format("cannot reach the admin port {}: {}{}", address,
+                                              WhyUnreachable(details), WhyHungUp(details, options)));
   }
   if (grpc_code == grpc::StatusCode::DEADLINE_EXCEEDED) {
     return Status(Code::kTimeout, fmt::format("no answer in time from the admin port {}", address));
@@ -179,7 +183,7 @@ struct AdminClient::Rep {
   std::unique_ptr<admin::Admin::Stub> stub;
 
   Status Error(const grpc::Status& status) const {
-    return StatusOfAnswer(status.error_code(), status.error_message(), options.address);
+    return StatusOfAnswer(status.error_code(), status.error_message(), options);
   }
 
   template <class Request, class Reply>

@@ -17,7 +17,7 @@ namespace cairn::cli {
 
 struct AdminOptions {
   std::string address;  // HOST:PORT or [IPV6]:PORT
-  // Files in PEM form. Any of them: TLS. Without tls_ca the system's authorities are trusted.
+  // Files in PEM form, all three (TLS is always mutual) or none.
   std::string tls_cert, tls_key, tls_ca;
   int64_t timeout_ms = 10'000;
 
@@ -140,6 +140,6 @@ class AdminClient {
 
 /// The error that a call ended with: `grpc_code` and `details` as gRPC has them. A node's own words begin
 /// with the name of a code; without one it is the transport that speaks.
-Status StatusOfAnswer(int grpc_code, const std::string& details, const std::string& address);
+Status StatusOfAnswer(int grpc_code, const std::string& details, const AdminOptions& options);
 
 }  // namespace cairn::cli

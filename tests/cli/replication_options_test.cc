@@ -102,12 +102,14 @@ TEST(ReplicationOptionsTest, WrongUsageIsSaidAndHasItsExitCode) {
 }
 
 TEST(ReplicationOptionsTest, AnAnswerIsTheNodesWordsOrTheTransports) {
-  const auto code = [](int grpc_code, const std::string& details) {
-    return StatusOfAnswer(grpc_code, details, "h:1").code();
+  AdminOptions options;
+  options.address = "h:1";
+  const auto code = [&](int grpc_code, const std::string& details) {
+    return StatusOfAnswer(grpc_code, details, options).code();
   };
   EXPECT_EQ(code(0, ""), Code::kOk);
   EXPECT_EQ(code(9, "NOT_SUPPORTED: an online update is open"), Code::kNotSupported);
-  EXPECT_EQ(StatusOfAnswer(9, "NOT_SUPPORTED: x", "h:1").message(), "NOT_SUPPORTED: x");
+  EXPECT_EQ(StatusOfAnswer(9, "NOT_SUPPORTED: x", options).message(), "NOT_SUPPORTED: x");
   // The node has answered: these are no broken connections, and no missing key.
   EXPECT_EQ(code(4, "TIMEOUT: 3 vbuckets have not arrived"), Code::kInternal);
   EXPECT_EQ(code(5, "NOT_FOUND: no such source"), Code::kInternal);
@@ -119,9 +121,23 @@ TEST(ReplicationOptionsTest, AnAnswerIsTheNodesWordsOrTheTransports) {
   EXPECT_EQ(StatusOfAnswer(14,
                            "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: "
                            "Connection refused",
-                           "h:1")
+                           options)
                 .message(),
             "cannot reach the admin port h:1: ipv4:127.0.0.1:1: Connection refused");
+}
+
+TEST(ReplicationOptionsTest, AConnectionThatTheNodeClosesMayBeForWantOfACertificate) {
+  AdminOptions options;
+  options.address = "h:1";
+  const auto text = [&](const std::string& details) {
+    return std::string(StatusOfAnswer(14, details, options).message());
+  };
+  EXPECT_NE(text("UNAVAILABLE: ipv4:127.0.0.1:1: Socket closed").find("wants TLS there"), std::string::npos);
+  EXPECT_NE(text("Connection reset by peer").find("wants TLS there"), std::string::npos);
+  EXPECT_EQ(text("Connection refused").find("TLS"), std::string::npos);
+  options.tls_cert = "c";
+  EXPECT_NE(text("Socket closed").find("does not believe the certificate"), std::string::npos);
+  EXPECT_EQ(text("Socket closed").find("wants TLS"), std::string::npos);
 }
 
 }  // namespace
