@@ -399,8 +399,16 @@ proto::VbucketMeta VBucket::MetaAt(Seqno merged) const {
     meta.open_checkpoint = checkpoints_->open_checkpoint().id;
   }
   meta.epoch = epoch_;
-  meta.snapshot_start = unrecorded_ ? unrecorded_->start : snapshot_start_;
-  meta.snapshot_end = unrecorded_ ? unrecorded_->end : snapshot_end_;
+  // Before everything up to its start is on disk nothing of a disk snapshot is taken, and a restart has to
+  // find the vbucket where its log ends, not at that start.
+  const Seqno last = checkpoints_->high_seqno();
+  if (unrecorded_) {
+    meta.snapshot_start = unrecorded_->start;
+    meta.snapshot_end = unrecorded_->end;
+  } else if (persisted_ >= last && merged >= last) {
+    meta.snapshot_start = snapshot_start_;
+    meta.snapshot_end = snapshot_end_;
+  }
   meta.last_update = last_update_;
   meta.regain = regain_;
   meta.merged_seqno = merged;

@@ -1,5 +1,5 @@
 // A copy that has given operations up in a rollback is not promoted before it has them again, whatever
-// happens in between.
+// happens in between. And one that was to receive a disk snapshot gives up nothing unseen.
 
 #include <gtest/gtest.h>
 
@@ -159,6 +159,29 @@ TEST_F(Regain, ACrashInTheRollbackForgetsNothing) {
     ASSERT_EQ(b.At(kVb).high, full_);
     EXPECT_EQ(b.At(kVb).regain, Seqno());
   }
+}
+
+// The intent of a disk snapshot survived a crash, and what was before its start did not: the copy said that
+// it had everything up to there.
+TEST_F(Regain, AnIntentWithoutTheLogBeforeItCountsForNothing) {
+  SetAll(Keys(30), "newest-");
+  CloseCheckpoints();
+  CatchUp();
+  const Seqno start = b.At(kVb).high;
+  ASSERT_GT(start, full_);
+  b.gate.refuse = [](const storage::LogBatch& batch) {
+    return batch.records.empty() ? Status::Ok() : Status(Code::kNoSpace, "full");
+  };
+  const PendingRef begun = b.R().BeginSnapshot(kVb, start, start + 10);
+  b.Background(20);
+  EXPECT_FALSE(begun->ready()) << "nothing up to its start is in data";
+  b.gate.refuse = nullptr;
+  b.CrashAndReopen();
+  EXPECT_FALSE(b.At(kVb).in_snapshot);
+  EXPECT_EQ(b.At(kVb).high, full_);
+  followers.front().Ask();
+  CatchUp();
+  ExpectSame(Keys(30));
 }
 
 }  // namespace
