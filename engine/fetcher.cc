@@ -94,6 +94,11 @@ void Fetcher::Serve(const Request& request) {
   const hashtable::HashedKey key{request.key, KeyHash(request.key, core_.hash_seed)};
   VBucket& vb = *core_.vbuckets[request.vbucket.get()];
   const bool by_key = request.seqno == Seqno();
+  uint64_t content = 0;
+  {
+    MutexLock lock(vb.mutex);
+    content = vb.content();
+  }
   // Merging moves a version from the log to data; between the two looks it can be missed once.
   Result<ItemRef> found = Status(Code::kNotFound);
   for (int attempt = 0; attempt < 3; ++attempt) {
@@ -104,7 +109,10 @@ void Fetcher::Serve(const Request& request) {
   Effects fx;
   {
     MutexLock lock(vb.mutex);
-    if (found.ok()) {
+    if (vb.content() != content) {
+      // Rolled back or emptied while we read: another history may have the same seqno. The client asks again.
+      CAIRN_PROBE("fetcher.content_replaced");
+    } else if (found.ok()) {
       vb.ApplyFetched(key, std::move(found).value(), request.seqno, fx);
     } else if (by_key && found.code() == Code::kNotFound) {
       vb.ApplyFetched(key, nullptr, request.seqno, fx);
