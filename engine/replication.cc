@@ -134,6 +134,7 @@ Result<VbucketPosition> Replication::Position(Vbid vbucket) const {
   at.high = vb.high_seqno();
   at.persisted = vb.persisted_through();
   at.source_persisted = vb.is_replica() ? vb.source_persisted() : at.persisted;
+  at.source_high = vb.source_high();
   at.merged = vb.merged();
   at.purged = vb.purged();
   at.open_checkpoint = vb.checkpoints().open_checkpoint().id;

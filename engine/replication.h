@@ -73,9 +73,10 @@ struct VbucketPosition {
   std::vector<proto::FailoverEntry> failover_log;  // newest first
   Seqno high;                                      // the last operation; on a replica an exact point
   Seqno persisted;                                 // in the log, synced
-  Seqno source_persisted;  // replica: what its source said of itself; active: == persisted
-  Seqno merged;            // data on disk is the state at this cut
-  Seqno purged;            // tombstones up to here may be gone
+  Seqno source_persisted;        // replica: what its source said of itself; active: == persisted
+  Seqno source_high{kSeqnoMax};  // replica: where its source stood when it was joined; kSeqnoMax: was not yet
+  Seqno merged;                  // data on disk is the state at this cut
+  Seqno purged;                  // tombstones up to here may be gone
   CheckpointId open_checkpoint;
   UpdateId window;                             // of the open online update; none: no window
   Seqno window_start;                          // S

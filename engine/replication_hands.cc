@@ -60,6 +60,7 @@ bool Follow(const ReplicationParts& parts, VBucket& vb, const AdoptRequest& requ
     // Before anything is recorded: what is answered to clients from here on would not be kept.
     vb.SetState(VbucketState::kReplica, core.clock->WallNs(), core.Now(), fx);
     *gap = !vb.ForgetOwnSequence(core.Now(), fx);
+    vb.set_source_high(request.source_high);
   }
   core.Finish(vb, fx);
   return news;

@@ -229,6 +229,9 @@ class VBucket {
   /// Is there more to merge than was?
   bool CanMerge() const CAIRN_REQUIRES(mutex) { return MergeBound() > merged_; }
   Seqno source_persisted() const CAIRN_REQUIRES(mutex) { return source_persisted_; }
+  /// Where the source stood when it was joined; kSeqnoMax: none was, since this content is here.
+  Seqno source_high() const CAIRN_REQUIRES(mutex) { return source_high_; }
+  void set_source_high(Seqno high) CAIRN_REQUIRES(mutex) { source_high_ = high; }
   /// Data holds an operation at `seqno` already: a pass was cut short, which reached to the first checkpoint
   /// end behind it or further, so the source had persisted that.
   void AllowMergeBehind(Seqno seqno) CAIRN_REQUIRES(mutex);
@@ -564,6 +567,7 @@ class VBucket {
   std::vector<checkpoint::CursorId> streams_ CAIRN_GUARDED_BY(mutex);
   Seqno passed_ CAIRN_GUARDED_BY(mutex);  // replica: all of the source's operations up to here were applied
   Seqno source_persisted_ CAIRN_GUARDED_BY(mutex);
+  Seqno source_high_ CAIRN_GUARDED_BY(mutex){kSeqnoMax};
   Seqno regain_ CAIRN_GUARDED_BY(mutex);  // as in the record: until it is reached durably
   // A vector, because an empty deque has an allocation, on each of 65,536 vbuckets.
   std::vector<Seqno> checkpoint_ends_ CAIRN_GUARDED_BY(mutex);  // replica: ascending, above merged_

@@ -194,6 +194,7 @@ void VBucket::ReplaceContent(VBucket& fresh, Effects& fx) {
   log_held_ = merge_to_end_ = false;
   // What the source said was about what is gone.
   source_persisted_ = verified_ = Seqno();
+  source_high_ = Seqno(kSeqnoMax);
   verified_checkpoint_ = CheckpointId();
   mismatch_ = false;
   fx.announce = true;

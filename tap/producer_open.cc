@@ -86,6 +86,11 @@ void Producer::Rep::Accept(const OpenStream& request, const VbucketPosition& pos
   answer.failover_log = position.failover_log;
   answer.epoch = position.epoch;
   answer.high = position.high;
+  // A copy passes on how far its own source was: who has less is not complete.
+  const bool copy = position.state == engine::VbucketState::kReplica;
+  if (copy && position.source_high != Seqno(kSeqnoMax)) {
+    answer.high = std::max(answer.high, position.source_high);
+  }
   answer.purged = position.purged;
   answer.disk_snapshot = opened.phase == Stream::Phase::kSlot && opened.sent < position.merged;
   answers.push_back(std::move(answer));

@@ -54,10 +54,16 @@ ResumeDecision DecideResume(const VbucketPosition& position, const OpenStream& r
 
   std::optional<Seqno> branch_end = BranchEnd(position, request.history_uuid);
   // A copy that is only behind takes nothing away from another: it catches up, or it becomes active.
-  const bool has_nothing = position.high == Seqno(0);
-  const bool behind = branch_end ? position.high < std::min(seqno, *branch_end) : has_nothing;
-  if (behind && position.state == VbucketState::kReplica) {
-    return Refuse(EndReason::kStateChanged, "the copy here is behind");
+  if (position.state == VbucketState::kReplica) {
+    if (branch_end && position.high < std::min(seqno, *branch_end)) {
+      return Refuse(EndReason::kStateChanged, "the copy here is behind");
+    }
+    // Of a branch that it does not know it cannot say what became of it, unless somebody was promoted since
+    // and everything that one had is here.
+    const bool complete = position.high >= position.source_high && position.high != Seqno(0);
+    if (!branch_end && (position.epoch <= request.epoch || !complete)) {
+      return Refuse(EndReason::kStateChanged, "the copy here does not know that branch of history");
+    }
   }
   if (!branch_end) return RollBack(Seqno(0), "unknown branch of history");
   branch_end = std::min(*branch_end, position.high);

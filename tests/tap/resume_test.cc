@@ -116,12 +116,24 @@ TEST(TapResume, ACopyThatIsBehindOnAnOlderBranchTooTakesNothingAway) {
   ExpectEnd(copy, At(950), EndReason::kRollback, 900);
 }
 
-TEST(TapResume, ACopyThatHasNothingTakesNothingAway) {
+// What it does not know may be newer than what it has.
+TEST(TapResume, ACopyThatDoesNotKnowTheBranchTakesNothingAway) {
   VbucketPosition copy = Source();
   copy.state = VbucketState::kReplica;
-  copy.high = copy.persisted = copy.merged = copy.purged = Seqno(0);
-  ExpectEnd(copy, At(700, 0xdead), EndReason::kStateChanged);
-  ExpectFrom(copy, At(0));
+  copy.source_high = Seqno(1000);
+  OpenStream request = At(700, 0xdead);
+  ExpectEnd(copy, request, EndReason::kStateChanged);
+  // Somebody was promoted since, and the copy has what that one had.
+  request.epoch = 2;
+  ExpectEnd(copy, request, EndReason::kRollback, 0);
+  copy.source_high = Seqno(1001);
+  ExpectEnd(copy, request, EndReason::kStateChanged);
+  copy.source_high = Seqno(kSeqnoMax);
+  ExpectEnd(copy, request, EndReason::kStateChanged);
+  copy.source_high = copy.high = copy.persisted = copy.merged = copy.purged = Seqno(0);
+  ExpectEnd(copy, request, EndReason::kStateChanged);
+  request = At(0);
+  ExpectFrom(copy, request);
   copy.state = VbucketState::kActive;
   ExpectEnd(copy, At(700, 0xdead), EndReason::kRollback, 0);
 }
