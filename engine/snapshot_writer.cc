@@ -6,6 +6,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/thread_role.h"
 #include "proto/disk_record.h"
 #include "proto/meta_record.h"
 
@@ -172,6 +173,7 @@ bool SnapshotWriter::WaitForWork() {
 }
 
 void SnapshotWriter::Run() {
+  BeginThread("snap-writer", ThreadRole::kBackground);
   while (WaitForWork()) RunOnce();
 }
 
@@ -257,9 +259,9 @@ bool SnapshotWriter::PrepareToEmpty(Job& job) {
     empty.max_cas = present.max_cas;
     empty.open_checkpoint = CheckpointId(1);
     empty.snapshot_end = job.end;
+    empty.regain = std::max(present.regain, vb.high_seqno());
     MutexLock fresh_lock(fresh.mutex);
     fresh.Restore(empty);
-    empty.regain = std::max(present.regain, vb.high_seqno());
     fresh.OpenSequence(true, vb.history_uuid(), core_.Now());
   }
   flusher_.Forget({&job.vbucket, 1});
