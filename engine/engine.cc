@@ -14,6 +14,7 @@ namespace {
 constexpr uint32_t kThirtyDays = 60 * 60 * 24 * 30;
 constexpr size_t kFetchThreads = 2;
 constexpr std::chrono::seconds kDurableDeadline{10};
+constexpr int kShutdownAttempts = 3;
 
 Status CheckOptions(const EngineOptions& options) {
   const uint32_t n = options.vbuckets;
@@ -176,8 +177,14 @@ Status Engine::Impl::Shutdown(bool persist) {
   StopThreads();
   if (!persist || !core.store.present()) return Status::Ok();
   flusher.SetPaused(false);
-  CAIRN_ASSIGN_OR_RETURN(const bool written, flusher.RunCycle(true));
-  static_cast<void>(written);
+  // A cycle in which a write fails, be it another part's, reopens the store and leaves everything to the
+  // next.
+  Status written;
+  for (int attempt = 0; attempt < kShutdownAttempts; ++attempt) {
+    written = flusher.RunCycle(true).status();
+    if (!NeedsReopen(written.code())) break;
+  }
+  CAIRN_RETURN_IF_ERROR(written);
   return MarkClean(core, recovered->identity);
 }
 

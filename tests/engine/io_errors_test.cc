@@ -244,5 +244,30 @@ TEST_F(FullDisk, CommitTicketsWaitUntilThereIsSpace) {
   }
 }
 
+class LastWrites : public EngineStoreTest {};
+
+TEST_F(LastWrites, AreWrittenAgainWhenTheFirstTimeFailsAtShutdown) {
+  for (const Code code : {Code::kAmbiguous, Code::kIoError, Code::kNoSpace}) {
+    SCOPED_TRACE(CodeName(code));
+    Open();
+    const auto keys = Keys(100, std::string(CodeName(code)));
+    SetAll(keys, "v");
+    const View before = Look(keys);
+    store_.FailNth(1, Status(code, "injected"), false);
+    const Status down = E()->Shutdown(true);
+    EXPECT_TRUE(down.ok()) << down.ToString();
+    CrashAndReopen();
+    EXPECT_EQ(Look(keys), before);
+    Crash();
+  }
+}
+
+TEST_F(LastWrites, ThatCannotBeWrittenAreSaidToBeLost) {
+  Open();
+  SetAll(Keys(10), "v");
+  store_.FailNth(1, Status(Code::kAmbiguous, "injected"), true);
+  EXPECT_FALSE(E()->Shutdown(true).ok());
+}
+
 }  // namespace
 }  // namespace cairn::engine
