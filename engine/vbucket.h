@@ -103,6 +103,9 @@ struct Undoing {
 
 /// After an unclean end, seqnos and CAS go on this far above what was recovered …
 inline constexpr uint64_t kUncleanGap = uint64_t{1} << 28;
+/// … and checkpoints so far above the one that was open: copies may have been told of ends that are not known
+/// here (of empty checkpoints, at a seqno that is), and take nothing of an earlier one than theirs.
+inline constexpr uint64_t kCheckpointGap = uint64_t{1} << 28;
 /// … and writes are refused when so many are not durable, so that none is ever given out twice.
 inline constexpr uint64_t kUnpersistedMax = uint64_t{1} << 27;
 

@@ -92,8 +92,8 @@ void VBucket::OpenSequence(bool clean, uint64_t new_uuid, const OpTime& now) {
   const bool follows = exists_ && state_ == VbucketState::kReplica;
   // A replica's history, seqnos and checkpoints are its source's, which may be in the middle of the last one.
   const bool branch = !follows && state_ != VbucketState::kDead && !clean;
-  const CheckpointId open_id =
-      follows ? std::max(replayed_checkpoint_, CheckpointId(1)) : replayed_checkpoint_ + 1;
+  const CheckpointId open_id = follows ? std::max(replayed_checkpoint_, CheckpointId(1))
+                                       : replayed_checkpoint_ + (branch ? kCheckpointGap : 1);
   ++stream_incarnation_;
   streams_.clear();
   announce_armed_ = applying_ = mismatch_ = false;

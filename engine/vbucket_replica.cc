@@ -281,7 +281,7 @@ proto::VbucketMeta VBucket::MetaPromoted(const Promotion& promotion) const {
   // Where the seqnos go on, so that none of them is given out again after a crash.
   meta.high_seqno = std::max(meta.high_seqno, high) + promotion.gap;
   meta.max_cas = meta.max_cas + promotion.gap;
-  meta.open_checkpoint = checkpoints_->open_checkpoint().id + 1;
+  meta.open_checkpoint = checkpoints_->open_checkpoint().id + kCheckpointGap;
   return meta;
 }
 
@@ -290,7 +290,7 @@ void VBucket::FinishPromotion(const Promotion& promotion, int64_t wall_ns, const
   const Seqno high = high_seqno();
   NoteCheckpointEnd(high);
   const Status opened =
-      checkpoints_->OpenNext(checkpoints_->open_checkpoint().id + 1, EndDigest(), now.steady_ns);
+      checkpoints_->OpenNext(checkpoints_->open_checkpoint().id + kCheckpointGap, EndDigest(), now.steady_ns);
   CAIRN_CHECK(opened.ok());
   const proto::VbucketMeta before = MetaAt(merged_);
   seqno_base_ = std::max(before.high_seqno, high) + promotion.gap;

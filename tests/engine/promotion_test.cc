@@ -373,6 +373,39 @@ TEST_F(PromotionTest, AFencedActiveIsDeadForGood) {
   EXPECT_EQ(a.At(Vbid(0)).state, VbucketState::kReplica);
 }
 
+// A copy that had been told of ends of empty checkpoints, which the new branch knew nothing of, refused
+// everything of that branch for ever: its checkpoint was a later one.
+TEST_F(PromotionTest, ACopyThatKnowsOfLaterCheckpointsFollowsTheNewBranch) {
+  EngineOptions options = SmallOptions();
+  options.vbuckets = 1;
+  OpenBoth(options);
+  const Vbid vb(0);
+  for (const bool restart : {true, false}) {
+    SetAll(Keys(10), restart ? "v-" : "w-");
+    CatchUp();
+    a.Persist();
+    b.Persist();
+    const VbucketPosition at = b.At(vb);
+    for (uint64_t i = 0; i < 5; ++i) {
+      ASSERT_TRUE(b.R().EndCheckpoint(vb, {at.open_checkpoint + i, at.high, std::nullopt}).ok());
+    }
+    ASSERT_EQ(b.At(vb).open_checkpoint, at.open_checkpoint + 5);
+    if (restart) {
+      a.CrashAndReopen();
+    } else {
+      ASSERT_TRUE(Done(a.R().Demote({vb}, VbucketState::kReplica)).ok());
+      ASSERT_TRUE(Promote(a, {vb}).ok());
+    }
+    a.Background(20);
+    EXPECT_GT(a.At(vb).open_checkpoint, b.At(vb).open_checkpoint);
+    followers.front().Begin();
+    ASSERT_EQ(a.E().Set("key-1", "later"), Code::kOk);
+    CatchUp();
+    ASSERT_FALSE(HasFailure());
+    ExpectSame(Keys(10));
+  }
+}
+
 TEST_F(PromotionTest, HandingOver) {
   OpenBoth();
   const auto keys = KeysOf(Vbid(0), 40);
