@@ -11,6 +11,7 @@
 #include "cli/json.h"
 #include "cli/progress.h"
 #include "cli/vbucket_list.h"
+#include "proto/epoch.h"
 
 namespace cairn::cli {
 namespace {
@@ -43,7 +44,8 @@ class Change {
  private:
   Result<uint32_t> Call() {
     if (options_.command == Command::kPromote) {
-      return client_.Promote(asked_.choice, {asked_.epoch_min, asked_.force, asked_.wait_ms});
+      return client_.Promote(asked_.choice,
+                             {proto::MakeEpoch(asked_.epoch_min, 0), asked_.force, asked_.wait_ms});
     }
     if (options_.command == Command::kDemote) {
       return client_.Demote(asked_.choice, asked_.state, asked_.wait_ms);
@@ -99,8 +101,9 @@ class Change {
       return Print(json.text()) ? ExitCode::kOk : ExitCode::kPartial;
     }
     const std::string epochs = standing.epoch_min == standing.epoch_max
-                                   ? fmt::format("epoch {}", standing.epoch_max)
-                                   : fmt::format("epochs {} to {}", standing.epoch_min, standing.epoch_max);
+                                   ? fmt::format("epoch {}", proto::FormatEpoch(standing.epoch_max))
+                                   : fmt::format("epochs {} to {}", proto::FormatEpoch(standing.epoch_min),
+                                                 proto::FormatEpoch(standing.epoch_max));
     const std::string text =
         fmt::format("{} of {} vbuckets done in {}\n{} now: {} vbuckets ({}), {}", word_, FormatCount(changed),
                     FormatDuration(seconds), state, FormatCount(standing.vbuckets.size()),

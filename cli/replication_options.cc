@@ -7,6 +7,7 @@
 
 #include "cli/channel.h"
 #include "cli/vbucket_list.h"
+#include "proto/epoch.h"
 
 namespace cairn::cli {
 namespace {
@@ -126,8 +127,10 @@ class Declarer {
   void DeclareHands() {
     CLI::App* promote = add_(&app_, "promote", "Make replicas active: the active died", Command::kPromote);
     promote->footer(kPromoteFooter);
-    promote->add_option("--epoch-min", options_.epoch_min,
-                        "The new epoch is at least this; needed only when a higher one is known elsewhere");
+    promote
+        ->add_option("--epoch-min", options_.epoch_min,
+                     "The new epoch counts at least this; needed only when a higher one is known elsewhere")
+        ->check(CLI::Range(uint64_t{0}, proto::kEpochCounterMax));
     promote->add_flag(
         "--force", options_.force,
         "Also copies that had to roll back and have not got again what they gave up: it is lost");

@@ -25,7 +25,7 @@ struct ReplicationOptions {
   int64_t interval_ms = 1'000;    // watch
   bool once = false;              // watch
   StreamQuery streams;            // tap
-  uint64_t epoch_min = 0;         // promote
+  uint64_t epoch_min = 0;         // promote; the count, without a tag
   bool force = false;             // promote
   std::string state = "replica";  // demote
   int64_t wait_ms = 600'000;      // promote, demote, takeover

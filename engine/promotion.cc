@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "engine/merger.h"
 #include "engine/pager.h"
+#include "proto/epoch.h"
 
 namespace cairn::engine {
 namespace {
@@ -49,8 +50,7 @@ Status Promotion::Claim(const std::vector<Vbid>& vbuckets) {
     if (claimed == Code::kWouldBlock) return Status(Code::kTmpFail, std::string(claimed.message()));
     CAIRN_RETURN_IF_ERROR(claimed);
   }
-  NumberBranches();
-  return Status::Ok();
+  return NumberBranches();
 }
 
 Status Promotion::ClaimOne(VBucket& vb) {
@@ -93,17 +93,21 @@ Status Promotion::ClaimOne(VBucket& vb) {
   }
 }
 
-void Promotion::NumberBranches() {
-  uint64_t epoch = std::max<uint64_t>(options_.epoch_min, 1) - 1;
+Status Promotion::NumberBranches() {
+  uint64_t known = 0;
   for (const Member& member : members_) {
     MutexLock lock(member.vb->mutex);
-    epoch = std::max(epoch, member.vb->epoch());
+    known = std::max(known, member.vb->epoch());
   }
+  const std::optional<uint64_t> next =
+      proto::NextEpoch(known, options_.epoch_min, proto::EpochTagOf(parts_.node_uuid()));
+  if (!next) return Status(Code::kOutOfRange, "no epoch is left above " + proto::FormatEpoch(known));
   for (Member& member : members_) {
-    member.to.epoch = CAIRN_FAULT("plant.same_epoch") ? std::max<uint64_t>(epoch, 1) : epoch + 1;
+    member.to.epoch = CAIRN_FAULT("plant.same_epoch") ? std::max<uint64_t>(known, 1) : *next;
     member.to.history_uuid = parts_.new_history();
     member.to.gap = options_.clean ? 0 : kUncleanGap;
   }
+  return Status::Ok();
 }
 
 std::optional<bool> Promotion::DecisionOn(const UpdateId& id) const {
@@ -184,7 +188,8 @@ Status Promotion::RecordAndActivate() {
     for (size_t i = 0; i < members_.size(); ++i) Activate(members_[i], effects[i]);
   }
   for (size_t i = 0; i < members_.size(); ++i) core_.Finish(*members_[i].vb, effects[i]);
-  CAIRN_LOG(kInfo, "{} vbuckets promoted, epoch {}", members_.size(), members_.front().to.epoch);
+  CAIRN_LOG(kInfo, "{} vbuckets promoted, epoch {}", members_.size(),
+            proto::FormatEpoch(members_.front().to.epoch));
   return Status::Ok();
 }
 

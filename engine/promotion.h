@@ -36,7 +36,7 @@ class Promotion {
   Status ClaimOne(VBucket& vb);
   Status FindUpdate();
   std::optional<bool> DecisionOn(const UpdateId& id) const;
-  void NumberBranches();
+  Status NumberBranches();
   Status RecordAndActivate() CAIRN_EXCLUDES(core_.meta_mutex);
   Status Record() CAIRN_REQUIRES(core_.meta_mutex);
   void Activate(Member& member, Effects& fx);

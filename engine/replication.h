@@ -153,7 +153,7 @@ struct CheckpointEnd {
 enum class DigestVerdict : uint8_t { kNotCompared, kEqual, kDifferent };
 
 struct PromoteOptions {
-  uint64_t epoch_min = 0;  // the new epoch is at least this, and above the one known
+  uint64_t epoch_min = 0;  // the new epoch is at least this, and counts on from the one known (proto/epoch.h)
   bool clean = false;      // a takeover: the source is fenced, so no seqnos have to be skipped
   bool force = false;      // also what has given operations up in a rollback and has not got them again
 };
@@ -252,11 +252,11 @@ class Replication {
   GetResult GetReplica(const OpKey& key, const WaiterRef& waiter);
 
   // --- changing hands ---
-  /// To active, all of them or none: an epoch above all known, a new branch of history, and the state are
-  /// durable before the first write. A replica in the window of an online update carries it on, and a
-  /// decision that one of them has seen is carried out for all. NOT_SUPPORTED in the middle of a disk
-  /// snapshot, and, unless forced, of a copy that has given operations up in a rollback and not got them
-  /// again.
+  /// To active, all of them or none: an epoch above all known, which no other node can have, a new branch of
+  /// history, and the state are durable before the first write. A replica in the window of an online update
+  /// carries it on, and a decision that one of them has seen is carried out for all. NOT_SUPPORTED in the
+  /// middle of a disk snapshot, and, unless forced, of a copy that has given operations up in a rollback and
+  /// not got them again.
   PendingRef Promote(std::vector<Vbid> vbuckets, const PromoteOptions& options);
   /// To replica or dead, durable when ready. Parked clients are answered.
   PendingRef Demote(std::vector<Vbid> vbuckets, VbucketState to);

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "engine/promotion.h"
 #include "engine/replication_rep.h"
+#include "proto/epoch.h"
 
 namespace cairn::engine {
 namespace {
@@ -38,8 +39,8 @@ Status CheckSources(Core& core, const std::vector<AdoptRequest>& requests) {
     MutexLock lock(vb.mutex);
     if (vb.exists() && request.epoch < vb.epoch() && !CAIRN_FAULT("plant.accept_old_epoch")) {
       return Status(Code::kAccessDenied, "vbucket " + std::to_string(request.vbucket.get()) +
-                                             ": the source has epoch " + std::to_string(request.epoch) +
-                                             ", known is " + std::to_string(vb.epoch()));
+                                             ": the source has epoch " + proto::FormatEpoch(request.epoch) +
+                                             ", known is " + proto::FormatEpoch(vb.epoch()));
     }
   }
   return Status::Ok();
@@ -219,7 +220,7 @@ Status FenceNow(const ReplicationParts& parts, Vbid vbucket, uint64_t epoch) {
     MutexLock lock(vb.mutex);
     if (!vb.exists()) return NoSuchVbucket();
     if (epoch < vb.epoch()) {
-      return Status(Code::kAccessDenied, "the epoch here is " + std::to_string(vb.epoch()));
+      return Status(Code::kAccessDenied, "the epoch here is " + proto::FormatEpoch(vb.epoch()));
     }
     vb.Enter(core.CurrentPhase(), core.Now(), fx);
     serves = vb.state() == VbucketState::kActive || vb.state() == VbucketState::kPending;

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <map>
 
+#include "base/log.h"
+#include "proto/epoch.h"
+
 namespace cairn::tap {
 namespace {
 
@@ -131,6 +134,13 @@ bool FenceTeller::AskAgain(ConsumerLink& link, Attempt& attempt) {
 // Only an active that does not know our epoch yet answers "fenced"; anything else was decided behind that.
 void FenceTeller::OnAnswer(const StreamAnswer& answer, Attempt& attempt) {
   attempt.asked.erase(answer.vbucket);
+  const auto ours = attempt.waiting.find(answer.vbucket);
+  if (ours != attempt.waiting.end() && answer.epoch > ours->second) {
+    // Two were promoted that did not know of each other, and this one has lost.
+    CAIRN_LOG(kWarn, "vbucket {}: epoch {} is known elsewhere, above {} here", answer.vbucket.get(),
+              proto::FormatEpoch(answer.epoch), proto::FormatEpoch(ours->second));
+    static_cast<void>(replication_.Fence(answer.vbucket, answer.epoch));
+  }
   if (answer.reason != EndReason::kFenced) attempt.waiting.erase(answer.vbucket);
 }
 

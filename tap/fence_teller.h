@@ -39,7 +39,7 @@ class FenceTeller {
   ConsumerMessage FirstMessage(const Attempt& attempt) const;
   void Converse(ConsumerLink& link, Attempt& attempt);
   bool AskAgain(ConsumerLink& link, Attempt& attempt);
-  static void OnAnswer(const StreamAnswer& answer, Attempt& attempt);
+  void OnAnswer(const StreamAnswer& answer, Attempt& attempt);
 
   engine::Replication& replication_;
   Clock& clock_;

@@ -127,10 +127,10 @@ struct StreamAnswer {
   std::string text;                   // of a refusal
   Seqno rollback;                     // roll back to at most here and ask again
   std::vector<proto::FailoverEntry> failover_log;  // kOk; newest first
-  uint64_t epoch = 0;
-  Seqno high;                  // of the source now; for progress
-  Seqno purged;                // of the source: tombstones up to here may be gone
-  bool disk_snapshot = false;  // begins with one: prepare for `snapshot_end`
+  uint64_t epoch = 0;                              // of the source, also when it refuses
+  Seqno high;                                      // of the source now; for progress
+  Seqno purged;                                    // of the source: tombstones up to here may be gone
+  bool disk_snapshot = false;                      // begins with one: prepare for `snapshot_end`
   bool operator==(const StreamAnswer&) const = default;
 };
 

@@ -59,7 +59,10 @@ void Producer::Rep::Open(const OpenStream& request, int64_t now) {
   if (request.takeover && RepeatHandover(request, *position)) return;
   const ResumeDecision decision = DecideResume(*position, request);
   if (decision.reason != EndReason::kOk) {
-    return Answer(request, decision.reason, decision.text, decision.rollback);
+    Answer(request, decision.reason, decision.text, decision.rollback);
+    // Who is active with a lower one hears of it (FenceTeller).
+    answers.back().epoch = position->epoch;
+    return;
   }
   if (request.takeover && position->state != VbucketState::kActive) {
     return Answer(request, EndReason::kNotMyVbucket, "not active here, so it cannot be taken over");

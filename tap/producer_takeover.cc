@@ -2,7 +2,9 @@
 // dead, durably, before the receiver is told to be active.
 
 #include <algorithm>
+#include <optional>
 
+#include "proto/epoch.h"
 #include "tap/producer_rep.h"
 
 namespace cairn::tap {
@@ -50,7 +52,9 @@ void Producer::Rep::HandOver(Stream& stream) {
   const Result<VbucketPosition> position = replication.Position(stream.vbucket());
   if (!position.ok() || stream.info.applied != position->high || stream.info.persisted != position->high)
     return;
-  stream.handover_epoch = position->epoch + 1;
+  const std::optional<uint64_t> epoch = proto::HandoverEpoch(position->epoch);
+  if (!epoch) return EndStream(stream, EndReason::kStateChanged, "no epoch is left");
+  stream.handover_epoch = *epoch;
   // Before it happens: if the answer is never heard here, the receiver may still be told when it asks again
   // and the vbucket is dead with this epoch.
   handovers->Record(stream.vbucket(), hello.node_uuid, stream.handover_epoch);

@@ -1,6 +1,7 @@
 #include "tap/resume.h"
 
 #include "base/fault.h"
+#include "proto/epoch.h"
 
 #include <algorithm>
 #include <optional>
@@ -40,7 +41,7 @@ ResumeDecision DecideResume(const VbucketPosition& position, const OpenStream& r
                   "the copy here has given up operations and has not got them again");
   }
   if (request.epoch > position.epoch && !CAIRN_FAULT("plant.accept_old_epoch")) {
-    return Refuse(EndReason::kFenced, "the epoch here is " + std::to_string(position.epoch));
+    return Refuse(EndReason::kFenced, "the epoch here is " + proto::FormatEpoch(position.epoch));
   }
   // In the middle of a disk snapshot everything up to its start is there, and some of what follows.
   const bool in_snapshot = request.snapshot_start < request.snapshot_end;

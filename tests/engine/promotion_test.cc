@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/vbucket.h"
+#include "proto/epoch.h"
 #include "proto/meta_record.h"
 #include "tests/engine/replica_fixture.h"
 
@@ -57,7 +58,7 @@ TEST_F(PromotionTest, ANewBranchAndEpochAreDurableBeforeTheFirstWrite) {
   b.CrashAndReopen();  // nothing was written since
   const VbucketPosition now = b.At(Vbid(1));
   EXPECT_EQ(now.state, VbucketState::kActive);
-  EXPECT_EQ(now.epoch, was.epoch + 1);
+  EXPECT_EQ(proto::EpochCounter(now.epoch), proto::EpochCounter(was.epoch) + 1);
   EXPECT_EQ(View(b, keys), before) << "what was applied was made durable first";
   const auto& log = now.failover_log;
   const auto branch =
@@ -76,10 +77,10 @@ TEST_F(PromotionTest, SeqnosSkipWhatTheSourceMayHaveGivenOut) {
   const Vbid vb = b.E()->MakeKey("key-1").vbucket;
   const VbucketPosition was = b.At(vb);
   PromoteOptions options;
-  options.epoch_min = 40;
+  options.epoch_min = proto::MakeEpoch(40, 0);
   const StreamCursor chain = b.R().OpenCursor(vb, "chain", was.high).value();
   ASSERT_TRUE(Promote(b, {vb}, options).ok());
-  EXPECT_EQ(b.At(vb).epoch, 40u);
+  EXPECT_EQ(proto::EpochCounter(b.At(vb).epoch), 40u);
   EXPECT_EQ(b.At(vb).high, was.high + (kUncleanGap + 1)) << "the marker of the state";
   EXPECT_GT(b.At(vb).open_checkpoint, was.open_checkpoint);
   EXPECT_EQ(b.At(vb).failover_log.size(), was.failover_log.size() + 1);
@@ -89,9 +90,9 @@ TEST_F(PromotionTest, SeqnosSkipWhatTheSourceMayHaveGivenOut) {
   const VbucketPosition once = b.At(vb);
   ASSERT_TRUE(Promote(b, {vb}, options).ok()) << "again";
   EXPECT_EQ(b.At(vb).failover_log, once.failover_log);
-  options.epoch_min = 50;
+  options.epoch_min = proto::MakeEpoch(50, 0);
   ASSERT_TRUE(Promote(b, {vb}, options).ok());
-  EXPECT_EQ(b.At(vb).epoch, 50u) << "only the epoch rises";
+  EXPECT_EQ(proto::EpochCounter(b.At(vb).epoch), 50u) << "only the epoch rises";
   EXPECT_EQ(b.At(vb).high, once.high);
 }
 
@@ -371,6 +372,35 @@ TEST_F(PromotionTest, AFencedActiveIsDeadForGood) {
   EXPECT_EQ(Done(a.R().Adopt({{Vbid(0), {}, epoch - 1}})).code(), Code::kAccessDenied);
   ASSERT_TRUE(Done(a.R().Adopt({{Vbid(0), b.At(Vbid(0)).failover_log, epoch}})).ok());
   EXPECT_EQ(a.At(Vbid(0)).state, VbucketState::kReplica);
+}
+
+TEST_F(PromotionTest, TwoThatDoNotKnowOfEachOtherHaveDifferentEpochsAndTheHigherWins) {
+  OpenBoth();
+  SetAll(Keys(40), "v-");
+  CatchUp();
+  ASSERT_TRUE(Done(a.R().Demote(All(), VbucketState::kReplica)).ok());
+  ASSERT_TRUE(Promote(a, All()).ok());
+  ASSERT_TRUE(Promote(b, All()).ok());
+  const uint64_t of_a = a.At(Vbid(0)).epoch, of_b = b.At(Vbid(0)).epoch;
+  EXPECT_EQ(proto::EpochCounter(of_a), proto::EpochCounter(of_b));
+  EXPECT_NE(of_a, of_b);
+  Node& winner = of_a > of_b ? a : b;
+  Node& loser = of_a > of_b ? b : a;
+  const uint64_t higher = std::max(of_a, of_b), lower = std::min(of_a, of_b);
+  EXPECT_EQ(Done(winner.R().Fence(Vbid(0), lower)).code(), Code::kAccessDenied);
+  EXPECT_EQ(winner.At(Vbid(0)).state, VbucketState::kActive);
+  ASSERT_TRUE(Done(loser.R().Fence(Vbid(0), higher)).ok());
+  EXPECT_EQ(loser.At(Vbid(0)).state, VbucketState::kDead);
+  EXPECT_EQ(Done(loser.R().Adopt({{Vbid(0), loser.At(Vbid(0)).failover_log, lower}})).code(),
+            Code::kAccessDenied);
+}
+
+TEST_F(PromotionTest, AnEpochAboveWhichThereIsNoneIsSaidToBe) {
+  OpenBoth();
+  ASSERT_TRUE(Done(b.R().Fence(Vbid(0), UINT64_MAX)).ok());
+  EXPECT_EQ(Promote(b, {Vbid(0)}).code(), Code::kOutOfRange);
+  EXPECT_EQ(b.At(Vbid(0)).state, VbucketState::kReplica);
+  EXPECT_TRUE(Promote(b, {Vbid(1)}).ok()) << "nothing is left behind";
 }
 
 // A copy that had been told of ends of empty checkpoints, which the new branch knew nothing of, refused

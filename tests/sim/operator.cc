@@ -131,7 +131,7 @@ bool Operator::UpToDate(NodeIndex to, Vbid vbucket) {
   return copies + majority > world_.plan.nodes;
 }
 
-bool Operator::PromoteVbuckets(NodeIndex to, const std::vector<Vbid>& vbuckets, bool force) {
+bool Operator::PromoteVbuckets(NodeIndex to, const std::vector<Vbid>& vbuckets, How how) {
   Node& node = world_.node(to);
   if (!node.up() || vbuckets.empty()) return false;
   bool incomplete = false;
@@ -140,7 +140,7 @@ bool Operator::PromoteVbuckets(NodeIndex to, const std::vector<Vbid>& vbuckets, 
     if (position.in_snapshot || position.state == VbucketState::kActive) return false;
     incomplete = incomplete || position.regain != Seqno();
   }
-  const bool refused = incomplete && !force;
+  const bool refused = incomplete && how != How::kForced;
   for (const Vbid vbucket : vbuckets) {
     if (!refused && !UpToDate(to, vbucket)) world_.oracle.AllowLoss(vbucket);
   }
@@ -148,8 +148,8 @@ bool Operator::PromoteVbuckets(NodeIndex to, const std::vector<Vbid>& vbuckets, 
   // Nothing of these vbuckets is applied any more.
   for (const auto& [source, consumer] : node.consumers()) consumer->core().Drop(vbuckets);
   engine::PromoteOptions options;
-  options.epoch_min = ++epoch_seen_;
-  options.force = force;
+  if (how != How::kUnaware) options.epoch_min = ++epoch_seen_;
+  options.force = how == How::kForced;
   const engine::PendingRef promoted = node.replication().Promote(vbuckets, options);
   const Status status = promoted->ready() ? promoted->status() : Status(Code::kTimeout, "pending");
   world_.Note("promote", {to, vbuckets.size(), options.epoch_min}, status.ToString());
@@ -161,9 +161,11 @@ bool Operator::PromoteVbuckets(NodeIndex to, const std::vector<Vbid>& vbuckets, 
   }
   ++promotions_;
   for (const Vbid vbucket : vbuckets) {
-    leaders_[vbucket.get()] = to;
-    led_epochs_[vbucket.get()] = node.Position(vbucket).epoch;
+    const uint64_t epoch = node.Position(vbucket).epoch;
     vacant_since_ns_[vbucket.get()] = 0;
+    if (epoch < led_epochs_[vbucket.get()]) continue;  // somebody else was promoted, and wins
+    leaders_[vbucket.get()] = to;
+    led_epochs_[vbucket.get()] = epoch;
   }
   return true;
 }
@@ -171,6 +173,18 @@ bool Operator::PromoteVbuckets(NodeIndex to, const std::vector<Vbid>& vbuckets, 
 bool Operator::Promote(NodeIndex to, NodeIndex from) {
   if (takeover_ || to == from) return false;
   return PromoteVbuckets(to, LedBy(from));
+}
+
+void Operator::PromoteApart(NodeIndex from) {
+  if (takeover_) return;
+  const std::vector<Vbid> vbuckets = LedBy(from);
+  const auto count = static_cast<NodeIndex>(world_.nodes.size());
+  const auto first = static_cast<NodeIndex>((from + 1 + world_.random.Uniform(count - 1)) % count);
+  const auto second = static_cast<NodeIndex>((from + 1 + world_.random.Uniform(count - 1)) % count);
+  if (first == second) return;
+  world_.Note("promote.apart", {first, second});
+  PromoteVbuckets(first, vbuckets, How::kUnaware);
+  PromoteVbuckets(second, vbuckets, How::kUnaware);
 }
 
 void Operator::FailOver(NodeIndex from, bool force) {
@@ -194,7 +208,7 @@ void Operator::FailOver(NodeIndex from, bool force) {
     bool promoted = false;
     for (size_t i = 0; i < order.size() && !promoted; ++i) promoted = PromoteVbuckets(order[i], {vbucket});
     for (size_t i = 0; i < order.size() && !promoted && force; ++i) {
-      promoted = PromoteVbuckets(order[i], {vbucket}, true);
+      promoted = PromoteVbuckets(order[i], {vbucket}, How::kForced);
     }
   }
 }

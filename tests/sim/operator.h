@@ -27,6 +27,8 @@ class Operator {
   void FailOver(NodeIndex from, bool force = false);
   /// Promotes one node for what `from` leads.
   bool Promote(NodeIndex to, NodeIndex from);
+  /// Two administrators who do not know of each other promote two nodes for what `from` leads.
+  void PromoteApart(NodeIndex from);
   void TakeOver(NodeIndex to, NodeIndex from);
   /// Has the node follow another one, with all that it has as a replica, whether that one is active or not.
   void Misdirect(NodeIndex node);
@@ -51,7 +53,8 @@ class Operator {
   void FillVacancies();
   void Arrange(Node& node);
   NodeIndex SourceFor(const Node& node, Vbid vbucket);
-  bool PromoteVbuckets(NodeIndex to, const std::vector<Vbid>& vbuckets, bool force = false);
+  enum class How : uint8_t { kNormal, kForced, kUnaware };
+  bool PromoteVbuckets(NodeIndex to, const std::vector<Vbid>& vbuckets, How how = How::kNormal);
   /// Has `to` all that a majority can have been told is durable?
   bool UpToDate(NodeIndex to, Vbid vbucket);
 

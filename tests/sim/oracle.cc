@@ -1,6 +1,7 @@
 #include "tests/sim/oracle.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace cairn::sim {
 namespace {
@@ -85,6 +86,12 @@ void Oracle::Look(NodeIndex node, Vbid vbucket, const VbucketPosition& position,
 
 void Oracle::LookAtActive(NodeIndex node, Vbid vbucket, const VbucketPosition& position, bool undoing,
                           Seen& seen) {
+  if (position.epoch != 0) {  // that of a new node
+    const auto [active, fresh] = active_in_epoch_.emplace(std::pair(vbucket.get(), position.epoch), node);
+    if (!fresh && active->second != node) {
+      Fail(node, vbucket, "is active in an epoch in which node " + std::to_string(active->second) + " was");
+    }
+  }
   const uint64_t uuid = position.failover_log.front().uuid;
   History* history = Find(vbucket, uuid);
   if (history == nullptr) {
@@ -353,6 +360,13 @@ const Content& Oracle::Expected(NodeIndex node, Vbid vbucket) {
   History* history = Find(vbucket, seen_[{node, vbucket.get()}].active_uuid);
   if (history == nullptr) return kNothing;
   return history->now;
+}
+
+uint64_t Oracle::HighestEpoch(Vbid vbucket) const {
+  const auto behind = active_in_epoch_.upper_bound({vbucket.get(), UINT64_MAX});
+  if (behind == active_in_epoch_.begin()) return 0;
+  const auto last = std::prev(behind);
+  return last->first.first == vbucket.get() ? last->first.second : 0;
 }
 
 uint64_t Oracle::Branch(NodeIndex node, Vbid vbucket) const {

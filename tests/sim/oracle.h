@@ -6,8 +6,9 @@
 // every copy, at every moment at which it can be looked at, is compared with its source at the same seqno.
 //
 // What it checks itself (a violation is reported once, by the function given): copies against actives; epochs
-// that go back; two nodes that write in one epoch; a sequence that goes back; a copy that gives operations up
-// and does not say so; writes that were acknowledged as durable and are gone. Owner: one World; one thread.
+// that go back; two nodes that write, or were promoted, in one epoch; a sequence that goes back; a copy that
+// gives operations up and does not say so; writes that were acknowledged as durable and are gone. Owner: one
+// World; one thread.
 
 #include <cstdint>
 #include <functional>
@@ -75,6 +76,8 @@ class Oracle {
     bool joined = false;    // begins in a window that was not open at the fork: with what it has
   };
   const std::vector<BranchInfo>& branches() const { return order_; }
+  /// The highest in which somebody was active.
+  uint64_t HighestEpoch(Vbid vbucket) const;
   uint64_t points_compared() const { return points_compared_; }
   uint64_t points_unknown() const { return points_unknown_; }
 
@@ -136,7 +139,7 @@ class Oracle {
   std::map<BranchKey, History> histories_;
   std::vector<BranchInfo> order_;
   std::map<std::pair<NodeIndex, uint16_t>, Seen> seen_;
-  std::map<std::pair<uint16_t, uint64_t>, NodeIndex> writer_of_epoch_;
+  std::map<std::pair<uint16_t, uint64_t>, NodeIndex> writer_of_epoch_, active_in_epoch_;
   std::set<Vbid> loss_allowed_;
   uint64_t points_compared_ = 0, points_unknown_ = 0;
 };

@@ -56,6 +56,7 @@ Plan Plan::FromSeed(uint64_t seed) {
   plan.chunk_bytes = kChunkBytes[random.Uniform(4)];
   plan.apply_operations = random.OneIn(2) ? 4 : 4096;
   plan.background_ns = static_cast<int64_t>(random.Between(1, 40)) * kMs;
+  plan.apart = plan.promotions && plan.nodes > 2 && random.OneIn(3);
   return plan;
 }
 

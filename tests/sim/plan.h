@@ -21,6 +21,7 @@ struct Plan {
   bool store_faults = false;  // writes and reads fail
   bool fault_points = false;  // CAIRN_FAULT of the code
   bool clock_jumps = false;   // of the wall clocks
+  bool apart = false;         // two nodes are promoted that do not know of each other
   bool updates = true;        // online updates
   bool flushes = true;        // flush_all
   bool large_values = false;  // with a small quota: ejection

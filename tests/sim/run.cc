@@ -143,7 +143,11 @@ void Run::ChangeHands() {
   if (world_.plan.takeovers && random.OneIn(2)) {
     operator_.TakeOver(to, from);
   } else if (world_.plan.promotions) {
-    operator_.Promote(to, from);
+    if (world_.plan.apart && random.OneIn(3)) {
+      operator_.PromoteApart(from);
+    } else {
+      operator_.Promote(to, from);
+    }
     clients_.ReadAll();
   }
 }

@@ -72,6 +72,9 @@ std::string Stage::Unsettled() {
     if (!leader.up()) return "node " + std::to_string(leader.index()) + " is down";
     const VbucketPosition active = leader.Position(vbucket);
     const std::string where = "vbucket " + std::to_string(v) + " on node ";
+    if (active.epoch < world_.oracle.HighestEpoch(vbucket)) {
+      return where + std::to_string(leader.index()) + " has a lower epoch than somebody had";
+    }
     for (const auto& node : world_.nodes) {
       const std::string here = where + std::to_string(node->index());
       if (!node->up()) return here + ": down";

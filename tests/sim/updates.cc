@@ -1,5 +1,6 @@
 #include "tests/sim/updates.h"
 
+#include <set>
 #include <utility>
 
 #include "tests/sim/node.h"
@@ -48,14 +49,19 @@ void Updates::Submit(NodeIndex index, Step step) {
   static constexpr const char* kNames[] = {"START", "COMPLETE", "REVERT"};
   world_.Note("update.submit", {index}, kNames[static_cast<size_t>(step)]);
   auto branches = ActiveBranches(index);
+  const engine::UpdateId open = node.engine().update_status().id;
+  std::set<Vbid> ended;  // elsewhere, before they came here
+  for (uint32_t v = 0; v < world_.plan.vbuckets; ++v) {
+    const Vbid vbucket(static_cast<uint16_t>(v));
+    if (node.Position(vbucket).last_update.id == open) ended.insert(vbucket);
+  }
   if (step == Step::kRevert) {
     // Vbuckets that were promoted here may have been no part of what began elsewhere.
-    const engine::UpdateId open = node.engine().update_status().id;
     std::erase_if(branches, [&](const auto& entry) { return node.Position(entry.first).window != open; });
   }
   const int64_t begin_ns = world_.now_ns();
   // The answer comes from inside the engine's work: what follows is an event of its own.
-  const auto done = [this, index, step, begin_ns, branches,
+  const auto done = [this, index, step, begin_ns, branches, open, ended,
                      life = node.life()](const Result<engine::UpdateStatus>& result) {
     const Status status = result.ok() ? Status::Ok() : result.status();
     const bool digest_equal = !result.ok() || result->history.empty() || result->history.front().digest_equal;
@@ -72,7 +78,17 @@ void Updates::Submit(NodeIndex index, Step step) {
       Record(index, KeyOperation::Kind::kStart, begin_ns, status.ok(), all);
     }
     if (step == Step::kRevert) {
-      Record(index, KeyOperation::Kind::kRevert, begin_ns, status.ok(), branches);
+      // What was promoted here meanwhile in a window of that update has taken part.
+      auto all = branches;
+      if (world_.node(index).up()) {
+        auto others = ActiveBranches(index);
+        std::erase_if(others, [&](const auto& entry) {
+          return ended.contains(entry.first) ||
+                 world_.node(index).Position(entry.first).last_update.id != open;
+        });
+        all.merge(others);
+      }
+      Record(index, KeyOperation::Kind::kRevert, begin_ns, status.ok(), all);
       if (status.ok() && !digest_equal) {
         world_.Fail("node " + std::to_string(index) + ": the digest after REVERT is not the one at START");
       }

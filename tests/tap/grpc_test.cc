@@ -187,6 +187,26 @@ TEST(TapOverGrpc, APromotionIsToldToTheFormerSourceAndSurvivesRestarts) {
   EXPECT_TRUE(a.All(VbucketState::kReplica));
 }
 
+TEST(TapOverGrpc, OfTwoThatArePromotedApartTheHigherEpochWins) {
+  TapNode a("a"), b("b"), c("c");
+  a.Open().Fill("k", 300);
+  b.Follow(a);
+  c.Follow(a);
+  ASSERT_TRUE(Eventually([&] { return b.SameAs(a) && c.SameAs(a); }));
+  a.Close();  // neither hears of the other
+  ASSERT_TRUE(b.tap().Promote(AllVbuckets(), {}).ok());
+  ASSERT_TRUE(c.tap().Promote(AllVbuckets(), {}).ok());
+  const auto epoch = [](TapNode& node) { return node.engine().replication().Position(Vbid(0))->epoch; };
+  ASSERT_NE(epoch(b), epoch(c));
+  TapNode& winner = epoch(b) > epoch(c) ? b : c;
+  TapNode& loser = epoch(b) > epoch(c) ? c : b;
+  a.Open();
+  EXPECT_TRUE(Eventually([&] { return a.All(VbucketState::kDead) && loser.All(VbucketState::kDead); }));
+  EXPECT_TRUE(winner.All(VbucketState::kActive));
+  EXPECT_EQ(winner.Set("k1", "new"), Code::kOk);
+  EXPECT_EQ(epoch(a), epoch(winner));
+}
+
 TEST(TapOverGrpc, AFormerSourceThatWasAwayIsToldWhenItIsBack) {
   TapNode a("a"), b("b");
   a.Open().Fill("k", 300);

@@ -19,6 +19,7 @@
 #include <iterator>
 #include <sstream>
 
+#include "proto/epoch.h"
 #include "proto/tap_frame.h"
 #include "tests/support/transcript.h"
 #include "tests/tap/pipe.h"
@@ -114,8 +115,8 @@ class Interpreter {
     } else if (command == "state") {
       const engine::VbucketPosition at = source_.At(Vbid(0));
       lines_.push_back(fmt::format("{} epoch {} high {} persisted {} merged {}",
-                                   engine::VbucketStateName(at.state), at.epoch, at.high.get(),
-                                   at.persisted.get(), at.merged.get()));
+                                   engine::VbucketStateName(at.state), proto::FormatEpoch(at.epoch),
+                                   at.high.get(), at.persisted.get(), at.merged.get()));
     } else if (command == "clock") {
       clock_.Advance(static_cast<int64_t>(arguments.At(0)) * 1'000'000);
     } else {
@@ -152,7 +153,7 @@ class Interpreter {
       progress.persisted = Seqno(arguments.At(1));
       progress.pending_ready = arguments.Flag("ready");
     } else if (command == "fence") {
-      message.fence.push_back({Vbid(0), arguments.At(0)});
+      message.fence.push_back({Vbid(0), proto::MakeEpoch(arguments.At(0), 0)});
     } else if (command == "credits") {
       message.credit_bytes = arguments.At(0);
     } else if (command == "noop-answer") {
@@ -209,7 +210,8 @@ class Interpreter {
     open.snapshot_start = Seqno(snapshot.first);
     open.snapshot_end = Seqno(snapshot.second);
     open.history_uuid = Uuid(arguments.Text("uuid", "current"));
-    open.epoch = arguments.Number("epoch", source_.At(Vbid(0)).epoch);
+    const uint64_t known = proto::EpochCounter(source_.At(Vbid(0)).epoch);
+    open.epoch = proto::MakeEpoch(arguments.Number("epoch", known), 0);
     open.checkpoint = CheckpointId(arguments.Number("checkpoint", 0));
     const std::string window = arguments.Text("window", "");
     if (window == "current") open.window = source_.At(Vbid(0)).window;
@@ -252,7 +254,7 @@ class Interpreter {
         log += fmt::format(" {}@{}", entry.uuid == first_uuid_ ? "old" : "new", entry.seqno.get());
       }
       lines_.push_back(fmt::format("answer {}: ok, epoch {}, high {}, history{}{}", answer.vbucket.get(),
-                                   answer.epoch, answer.high.get(), log,
+                                   proto::FormatEpoch(answer.epoch), answer.high.get(), log,
                                    answer.disk_snapshot ? ", begins with a disk snapshot" : ""));
     } else if (answer.reason == EndReason::kRollback) {
       lines_.push_back(fmt::format("answer {}: rollback to {}: {}", answer.vbucket.get(),
@@ -290,7 +292,7 @@ class Interpreter {
       case Type::kVbucketState:
         return fmt::format("state {} epoch {}",
                            engine::VbucketStateName(static_cast<engine::VbucketState>(frame.state)),
-                           frame.epoch);
+                           proto::FormatEpoch(frame.epoch));
       case Type::kStreamEnd:
         return fmt::format("stream end {}{}{}", EndReasonName(static_cast<EndReason>(frame.reason)),
                            frame.text.empty() ? "" : ": ", frame.text);
