@@ -1,4 +1,5 @@
-// Every planted bug has to be found within 1,000 seeds.
+// Every planted bug has to be found within 1,000 seeds. (A rollback that is left out once does no harm: the
+// copy is told again.)
 
 #include <gtest/gtest.h>
 
@@ -22,7 +23,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Plant{"plant.skip_sync", 1}, Plant{"plant.drop_marker", 0.05},
                       Plant{"plant.skip_operation", 0.002}, Plant{"plant.accept_old_epoch", 1},
                       Plant{"plant.ack_unpersisted", 1}, Plant{"plant.same_epoch", 1},
-                      Plant{"plant.skip_rollback", 0.5}, Plant{"plant.lose_tombstone", 0.1},
+                      Plant{"plant.skip_rollback", 1}, Plant{"plant.lose_tombstone", 0.1},
                       Plant{"plant.cursor_off_by_one", 0.1}, Plant{"replica.flip_byte", 0.002}));
 
 }  // namespace
