@@ -233,13 +233,18 @@ bool VBucket::ForgetOwnSequence(const OpTime& now, Effects& fx) {
   if (!own_sequence_) return true;
   const Seqno high = checkpoints_->high_seqno();
   if (persisted_ < high) return false;
-  // All that was there is on disk, so another sequence may stand in for this one. Its checkpoint takes the
-  // number that the source says.
+  // All that was there is on disk, so another sequence may stand in for this one. It goes on in the
+  // checkpoint of the last operation, or in what the source says, which is a later one: numbers begin anew
+  // only where there is nothing, or a promotion from here would give them out once more.
+  const checkpoint::CheckpointInfo before = checkpoints_->open_checkpoint();
+  const bool used = before.last >= before.first;
+  CheckpointId open(1);
+  if (high != Seqno() && before.id > open) open = used ? before.id : before.id - 1;
   own_sequence_ = false;
   CancelStreams(fx);
-  checkpoints_ = std::make_unique<checkpoint::CheckpointManager>(options_.checkpoint_limits, high,
-                                                                 CheckpointId(1), now.steady_ns);
-  persisted_checkpoint_ = CheckpointId();
+  checkpoints_ =
+      std::make_unique<checkpoint::CheckpointManager>(options_.checkpoint_limits, high, open, now.steady_ns);
+  persisted_checkpoint_ = open - 1;
   Result<checkpoint::CursorId> cursor = checkpoints_->AddCursor("persistence", high + 1);
   CAIRN_CHECK(cursor.ok());
   persistence_cursor_ = cursor.value();

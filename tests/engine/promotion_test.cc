@@ -436,6 +436,31 @@ TEST_F(PromotionTest, ACopyThatKnowsOfLaterCheckpointsFollowsTheNewBranch) {
   }
 }
 
+// A former active began its checkpoints at 1 when it followed somebody; promoted before it had applied
+// anything, it gave out numbers that its copies had behind them.
+TEST_F(PromotionTest, AFormerActiveGoesOnInItsCheckpoints) {
+  EngineOptions options = SmallOptions();
+  options.vbuckets = 1;
+  OpenBoth(options);
+  const Vbid vb(0);
+  for (int i = 0; i < 5; ++i) {
+    SetAll(Keys(10), "v-");
+    CloseCheckpoints();
+  }
+  CatchUp();
+  a.Persist();
+  const VbucketPosition before = a.At(vb);
+  ASSERT_TRUE(Done(a.R().Demote({vb}, VbucketState::kReplica)).ok());
+  ASSERT_TRUE(Done(a.R().Adopt({{vb, before.failover_log, before.epoch, before.high}})).ok());
+  EXPECT_GE(a.At(vb).open_checkpoint + 1, before.open_checkpoint);
+  ASSERT_TRUE(Promote(a, {vb}).ok());
+  EXPECT_GT(a.At(vb).open_checkpoint, b.At(vb).open_checkpoint);
+  followers.front().Begin();
+  ASSERT_EQ(a.E().Set("key-1", "later"), Code::kOk);
+  CatchUp();
+  ExpectSame(Keys(10));
+}
+
 TEST_F(PromotionTest, HandingOver) {
   OpenBoth();
   const auto keys = KeysOf(Vbid(0), 40);
