@@ -14,7 +14,6 @@ namespace {
 bool IsFinal(EndReason reason) {
   switch (reason) {
     case EndReason::kOk:
-    case EndReason::kFenced:
     case EndReason::kNotMyVbucket:
     case EndReason::kLostPrivilege:
     case EndReason::kBadMessage:
@@ -149,7 +148,13 @@ void Consumer::Rep::RollBack(Follow& follow, Seqno to) {
 
 void Consumer::Rep::Refused(Follow& follow, EndReason reason, std::string_view text, int64_t now) {
   if (reason == EndReason::kFenced) TellFence(follow);
-  if (IsFinal(reason) || follow.ours) return EndFollow(follow, reason, text);
+  bool ended = IsFinal(reason) || follow.ours;
+  if (reason == EndReason::kFenced) {
+    // The source of a copy may follow whoever is active now, or be promoted itself.
+    const Result<VbucketPosition> position = replication.Position(follow.vbucket);
+    ended = ended || !position.ok() || position->state != VbucketState::kReplica;
+  }
+  if (ended) return EndFollow(follow, reason, text);
   CloseStream(follow);
   follow.held.clear();
   NoteEnd(follow, reason, text);

@@ -5,6 +5,7 @@
 
 #include "base/fault.h"
 #include "base/random.h"
+#include "proto/epoch.h"
 #include "tests/tap/pipe.h"
 
 namespace cairn::tap {
@@ -228,6 +229,30 @@ TEST_F(TapTakeoverTest, AFormerActiveIsFencedAndFollows) {
   ASSERT_TRUE(pipe.CatchUp()) << pipe.consumer->info(0).last_error;
   ExpectEqual(b, a);
   EXPECT_EQ(a.GetReplica("key-3")->value, "v3");
+}
+
+/// A copy gave a fenced source up for as long as the connection lasted, whoever was promoted meanwhile.
+TEST_F(TapTakeoverTest, ACopyAsksAFencedSourceAgain) {
+  Open();
+  Write(a, 50, "key-", "v");
+  Follow();
+  const std::vector<Vbid> all = {Vbid(0), Vbid(1), Vbid(2), Vbid(3)};
+  for (const Vbid vbucket : all) {
+    const auto heard = b.R().Fence(vbucket, proto::MakeEpoch(5, 0));
+    ASSERT_TRUE(heard->ready() && heard->status().ok());
+  }
+  Pipe pipe(&a, &b, &clock_);
+  pipe.Connect();
+  pipe.RunUntil([&] { return StateOf(a, Vbid(3)) == VbucketState::kDead; }, 1'000'000'000);
+  ASSERT_EQ(StateOf(a, Vbid(3)), VbucketState::kDead);
+  EXPECT_FALSE(pipe.consumer->wants_disconnect());
+  const auto promoted = a.R().Promote(all, {});
+  ASSERT_TRUE(promoted->ready() && promoted->status().ok());
+  Write(a, 50, "key-", "w");
+  pipe.RunUntil([&] { return b.At(Vbid(3)).epoch == a.At(Vbid(3)).epoch; }, 20'000'000'000);
+  ASSERT_TRUE(pipe.CatchUp()) << pipe.consumer->info(0).last_error;
+  ExpectEqual(a, b);
+  EXPECT_EQ(b.GetReplica("key-3")->value, "w3");
 }
 
 }  // namespace
