@@ -1,8 +1,5 @@
 #include "tap/fence_teller.h"
 
-#include <algorithm>
-#include <map>
-
 #include "base/log.h"
 #include "proto/epoch.h"
 
@@ -31,29 +28,29 @@ void FenceTeller::Stop() {
   stop_.NotifyAll();
 }
 
-VbucketSet FenceTeller::Tell(const std::string& address, const VbucketSet& vbuckets) {
+FenceTeller::Outcome FenceTeller::Tell(const std::string& address, const VbucketSet& vbuckets) {
   Attempt attempt;
-  VbucketSet done;
+  Outcome outcome;
   for (const Vbid vbucket : vbuckets) {
     const Result<engine::VbucketPosition> position = replication_.Position(vbucket);
     if (position.ok() && position->state == engine::VbucketState::kActive) {
       if (attempt.waiting.size() < kEntriesMax) attempt.waiting[vbucket] = position->epoch;
     } else {
-      done.push_back(vbucket);
+      outcome.not_active.push_back(vbucket);
     }
   }
   last_error_.clear();
-  if (attempt.waiting.empty()) return done;
+  if (attempt.waiting.empty()) return outcome;
   const std::map<Vbid, uint64_t> all = attempt.waiting;
   Result<std::unique_ptr<ConsumerLink>> dialed = dialer_(address);
   if (!dialed.ok()) {
     last_error_ = dialed.status().message();
-    return done;
+    return outcome;
   }
   const std::unique_ptr<ConsumerLink> link = std::move(dialed).value();
   {
     MutexLock lock(mutex_);
-    if (stopping_) return done;
+    if (stopping_) return outcome;
     link_ = link.get();
   }
   attempt.until_ns = clock_.SteadyNs() + options_.attempt_ns;
@@ -70,10 +67,9 @@ VbucketSet FenceTeller::Tell(const std::string& address, const VbucketSet& vbuck
     last_error_ = finished.ok() ? "no answer" : std::string(finished.message());
   }
   for (const auto& [vbucket, epoch] : all) {
-    if (!attempt.waiting.contains(vbucket)) done.push_back(vbucket);
+    if (!attempt.waiting.contains(vbucket)) outcome.heard.emplace(vbucket, epoch);
   }
-  std::sort(done.begin(), done.end());
-  return done;
+  return outcome;
 }
 
 ConsumerMessage FenceTeller::FirstMessage(const Attempt& attempt) const {
@@ -92,6 +88,7 @@ ConsumerMessage FenceTeller::FirstMessage(const Attempt& attempt) const {
 void FenceTeller::Converse(ConsumerLink& link, Attempt& attempt) {
   // Told first, then asked: the notices become durable there meanwhile.
   if (!link.Write(FirstMessage(attempt))) return;
+  bool first = true;
   while (!attempt.waiting.empty() && clock_.SteadyNs() < attempt.until_ns) {
     if (attempt.asked.empty() && !AskAgain(link, attempt)) return;
     // The source's noops come in between, so that this does not wait for long.
@@ -101,6 +98,11 @@ void FenceTeller::Converse(ConsumerLink& link, Attempt& attempt) {
       return;
     }
     const ProducerMessage& message = **read;
+    const Status checked = Check(message, replication_.vbucket_count(), std::exchange(first, false));
+    if (!checked.ok()) {
+      last_error_ = checked.message();
+      return;
+    }
     for (const StreamAnswer& answer : message.answers) OnAnswer(answer, attempt);
     if (message.goodbye.has_value()) {
       last_error_ = std::string(EndReasonName(*message.goodbye)) + ": " + message.goodbye_text;

@@ -6,6 +6,7 @@
 // Owner: TapService; Tell by one thread at a time, Stop by any.
 
 #include <atomic>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -24,11 +25,16 @@ class FenceTeller {
     int64_t ask_every_ns = 100'000'000;
     int64_t attempt_ns = 5'000'000'000;  // then the connection is given up
   };
+  /// Of one attempt, as it was when it looked: vbuckets may have changed hands here since.
+  struct Outcome {
+    std::map<Vbid, uint64_t> heard;  // the epoch that the source has heard of
+    VbucketSet not_active;           // not active here when it was looked at: it was not told
+  };
   FenceTeller(engine::Replication& replication, Clock& clock, const Options& options, Dialer dialer);
 
-  /// One attempt, bounded in time but for connecting (which Stop ends). Returns the vbuckets that need not be
-  /// told any more: heard, or not active here.
-  VbucketSet Tell(const std::string& address, const VbucketSet& vbuckets);
+  /// One attempt, bounded in time but for connecting (which Stop ends). What is in neither part of the
+  /// outcome is to be told again.
+  Outcome Tell(const std::string& address, const VbucketSet& vbuckets);
   /// Ends an attempt, and those to come at once.
   void Stop();
   /// Of the last attempt: why it ended, empty when everything was heard.

@@ -158,18 +158,33 @@ void TapService::Impl::TellFormerSources() {
   }
 }
 
+// What an attempt has found may be otherwise by now: a promotion is written down before the engine is asked
+// for it, so that an attempt in between finds a vbucket that is not active yet.
+VbucketSet TapService::Impl::StillTold(const FenceTeller::Outcome& outcome) const {
+  VbucketSet told = Difference(outcome.not_active, ActiveOf(outcome.not_active));
+  for (const auto& [vbucket, epoch] : outcome.heard) {
+    const Result<engine::VbucketPosition> position = replication_.Position(vbucket);
+    if (position.ok() && IsActive(vbucket) && position->epoch > epoch) continue;  // promoted once more
+    told.push_back(vbucket);
+  }
+  std::sort(told.begin(), told.end());
+  return told;
+}
+
 // True: this source need not be told any more.
 bool TapService::Impl::TellOnce(const std::string& address, const VbucketSet& untold) {
-  const VbucketSet done = teller_.Tell(address, untold);
-  if (done.empty()) {
+  const FenceTeller::Outcome outcome = teller_.Tell(address, untold);
+  if (outcome.heard.empty() && outcome.not_active.empty()) {
     CAIRN_LOG(kDebug, "former source {} was not told: {}", address, EscapeKey(teller_.last_error(), 300));
     return false;
   }
   MutexLock change(change_mutex_);
+  const VbucketSet done = StillTold(outcome);
   ReplicationConf now = conf();
   // Demoted meanwhile: there is nothing to be remembered.
   const VbucketSet told = Intersection(done, now.PromotedFrom(address));
   now.AddPromotion(address, told, true);
+  if (now == conf()) return done.size() == untold.size();
   if (const Status saved = Save(std::move(now)); !saved.ok()) {
     CAIRN_LOG(kError, "{}: {}", conf_path_, saved.ToString());
     return false;

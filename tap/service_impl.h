@@ -47,6 +47,7 @@ class TapService::Impl {
   void Watch();
   void TellFormerSources();
   bool TellOnce(const std::string& address, const VbucketSet& untold);
+  VbucketSet StillTold(const FenceTeller::Outcome& outcome) const CAIRN_REQUIRES(change_mutex_);
   bool SleepUnlessStopping(int64_t ns);
 
   // --- service_changes.cc ---
