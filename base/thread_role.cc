@@ -3,41 +3,17 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdint>
 #include <string>
 
 namespace cairn {
 namespace {
 
 constexpr int kBackgroundNice = 5;
-// A waking thread takes the CPU from one with a longer slice. The scheduler's own is about 3 ms.
-constexpr uint64_t kLongSliceNs = 20'000'000;
 
 thread_local ThreadRole current_role = ThreadRole::kServing;
-
-// sched_setattr(2): glibc of Debian 12 has neither a wrapper nor this structure, and the kernel's header that
-// has it cannot be included together with glibc's.
-struct SchedAttributes {
-  uint32_t size = sizeof(SchedAttributes);
-  uint32_t policy = SCHED_OTHER;
-  uint64_t flags = 0;
-  int32_t nice = 0;
-  uint32_t priority = 0;
-  uint64_t runtime_ns = 0;
-  uint64_t deadline_ns = 0;
-  uint64_t period_ns = 0;
-};
-
-bool SetSlice(int nice) {
-  SchedAttributes attributes;
-  attributes.nice = nice;
-  attributes.runtime_ns = kLongSliceNs;
-  return syscall(SYS_sched_setattr, 0, &attributes, 0) == 0;
-}
 
 }  // namespace
 
@@ -47,14 +23,17 @@ void BeginThread(std::string_view name, ThreadRole role) {
   TakeRole(role);
 }
 
+void GiveWay() {
+  if (current_role != ThreadRole::kServing) sched_yield();
+}
+
 void TakeRole(ThreadRole role) {
   if (role == current_role || role == ThreadRole::kServing) return;
   current_role = role;
+  if (role != ThreadRole::kBackground) return;
   const id_t self = static_cast<id_t>(gettid());
-  const int started_with = getpriority(PRIO_PROCESS, self);
   // Never nicer to ourselves than whoever started the process was.
-  const int nice = role == ThreadRole::kBackground ? std::max(started_with, kBackgroundNice) : started_with;
-  if (!SetSlice(nice)) setpriority(PRIO_PROCESS, self, nice);
+  setpriority(PRIO_PROCESS, self, std::max(getpriority(PRIO_PROCESS, self), kBackgroundNice));
 }
 
 }  // namespace cairn

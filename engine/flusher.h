@@ -102,6 +102,7 @@ class Flusher {
   storage::LogBatch batch_;
   size_t batch_bytes_ = 0;
   std::vector<Written> gathered_;                 // in batch_
+  bool wrote_ = false;                            // this cycle has written already
   std::unordered_map<uint32_t, Seqno> unsynced_;  // written, by vbucket
   uint64_t unsynced_bytes_ = 0;                   // written, not offered for merging yet
   std::thread thread_;

@@ -164,6 +164,7 @@ Result<bool> Merger::RunPass() {
     if (!LookAt(*core_.vbuckets[next_vbucket_], &part)) continue;
     Seqno through = part.merged;
     CAIRN_RETURN_IF_ERROR(Collect(part, &through));
+    GiveWay();
     cuts_.push_back({part.vbucket, through});
     if (through < part.bound) break;  // the rest of this vbucket is the next pass's first
   }
@@ -303,6 +304,7 @@ Status Merger::RecordCuts() {
       doubtful_.erase(cut.vbucket.get());
     }
     StoreGate::Access(core_.store)->ReleaseLog(cut.vbucket, Releasable(cut.vbucket, cut.through));
+    GiveWay();
   }
   return Status::Ok();
 }

@@ -6,6 +6,7 @@
 #include <rocksdb/listener.h>
 #include <rocksdb/slice_transform.h>
 #include <rocksdb/table.h>
+#include <rocksdb/table_properties.h>
 
 #include <algorithm>
 
@@ -43,6 +44,34 @@ class RolesOfThreads final : public rocksdb::EventListener {
   void OnCompactionBegin(rocksdb::DB* /*db*/, const rocksdb::CompactionJobInfo& /*job*/) override {
     TakeRole(ThreadRole::kBackground);
   }
+};
+
+// Gives way between the keys of a file that is written.
+class TurnTaker final : public rocksdb::TablePropertiesCollector {
+ public:
+  rocksdb::Status AddUserKey(const rocksdb::Slice& /*key*/, const rocksdb::Slice& /*value*/,
+                             rocksdb::EntryType /*type*/, rocksdb::SequenceNumber /*sequence*/,
+                             uint64_t /*file_size*/) override {
+    if (++keys_ % kKeysPerTurn == 0) GiveWay();
+    return rocksdb::Status::OK();
+  }
+  rocksdb::Status Finish(rocksdb::UserCollectedProperties* /*properties*/) override {
+    return rocksdb::Status::OK();
+  }
+  const char* Name() const override { return "cairn.turns"; }
+  rocksdb::UserCollectedProperties GetReadableProperties() const override { return {}; }
+
+ private:
+  static constexpr uint32_t kKeysPerTurn = 32;
+  uint32_t keys_ = 0;
+};
+
+class TurnTakerFactory final : public rocksdb::TablePropertiesCollectorFactory {
+ public:
+  rocksdb::TablePropertiesCollector* CreateTablePropertiesCollector(Context /*context*/) override {
+    return new TurnTaker;
+  }
+  const char* Name() const override { return "cairn.turns"; }
 };
 
 rocksdb::DBOptions MakeDbOptions(const RocksStoreOptions& options) {
@@ -94,6 +123,7 @@ rocksdb::ColumnFamilyOptions MakeFamily(const RocksStoreOptions& options, size_t
   family.max_write_buffer_number = 2;
   family.level_compaction_dynamic_level_bytes = true;
   family.compression = rocksdb::kNoCompression;
+  family.table_properties_collector_factories.push_back(std::make_shared<TurnTakerFactory>());
   return family;
 }
 

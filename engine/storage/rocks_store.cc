@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/thread_role.h"
 #include "engine/storage/log_batch.h"
 #include "engine/storage/rocks_error.h"
 #include "engine/storage/rocks_iterator.h"
@@ -14,9 +15,9 @@ namespace cairn::storage {
 namespace {
 
 // One write of data changes: long enough to spread RocksDB's cost per write, short enough not to keep a log
-// write waiting for more than a millisecond or to outgrow a memtable.
-constexpr size_t kDataBatchItems = 1000;
-constexpr size_t kDataBatchBytes = size_t{256} << 10;
+// write, or a thread that serves and wants this CPU, waiting for more than a fraction of a millisecond.
+constexpr size_t kDataBatchItems = 250;
+constexpr size_t kDataBatchBytes = size_t{64} << 10;
 constexpr size_t kDropBatchItems = 1000;
 
 // RocksDB's bookkeeping per record of a WriteBatch, generously.
@@ -164,6 +165,7 @@ Status RocksStore::WriteData(std::span<const DataChange> sorted_changes) {
     if (!status.ok()) return FromRocks(status, "build data batch");
     if (write.Count() >= kDataBatchItems || write.GetDataSize() >= kDataBatchBytes) {
       CAIRN_RETURN_IF_ERROR(WriteDataBatch(&write));
+      GiveWay();
     }
   }
   return write.Count() > 0 ? WriteDataBatch(&write) : Status::Ok();
