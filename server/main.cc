@@ -271,5 +271,9 @@ int Main(const std::vector<std::string>& args) {
 
 int main(int argc, char** argv) {
   umask(077);  // what we write is ours alone
+  // Of gRPC: who waits for a connection polls that connection. With its default one thread polls for all and
+  // wakes the others, which adds tens of microseconds to each operation's way to a replica, and CPU time to
+  // it.
+  setenv("GRPC_POLL_STRATEGY", "poll", 0);
   return cairn::server::Main(std::vector<std::string>(argv + 1, argv + argc));
 }

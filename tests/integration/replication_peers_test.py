@@ -107,6 +107,10 @@ class BadPeers(RecordedCase):
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.active.pid}/fd"))
 
+    def given_back(self, before, spare):
+        """None is kept for a peer; gRPC keeps a few event descriptors for each thread that has ever waited."""
+        wait_until(lambda: self.descriptors() <= before + spare, "descriptors are given back")
+
     def resident(self):
         with open(f"/proc/{self.active.pid}/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * 4096
@@ -118,7 +122,13 @@ class BadPeers(RecordedCase):
         self.same(self.active, self.replica, recorder=self.recorder)
 
     def test_every_kind_of_nonsense(self):
+        self.talk_nonsense()  # threads that wait for the first time get their event descriptors now
         before = self.descriptors()
+        self.talk_nonsense()
+        self.given_back(before, spare=4)
+        self.still_well()
+
+    def talk_nonsense(self):
         for name, data in BAD_STREAMS.items():
             with self.subTest(stream=name):
                 connection = self.peer()
@@ -128,8 +138,6 @@ class BadPeers(RecordedCase):
                 self.assertTrue(self.closed(connection, 15), "the connection is kept")
                 connection.close()
                 self.assertTrue(self.active.alive(), self.active.server.log()[-2000:])
-        wait_until(lambda: self.descriptors() <= before, "descriptors are given back")
-        self.still_well()
 
     def test_random_bytes_behind_a_right_beginning(self):
         beginnings = (b"", PREFACE, PREFACE + SETTINGS, call(REPLICATE), call(REPLICATE, b"\x0a\x00"))
@@ -156,7 +164,7 @@ class BadPeers(RecordedCase):
         self.same(self.active, self.replica, recorder=self.recorder)
         for connection in flood:
             connection.close()
-        wait_until(lambda: self.descriptors() <= before, "descriptors are given back")
+        self.given_back(before, spare=16)  # of 500
         self.still_well()
 
     def test_a_peer_that_says_nothing_is_closed(self):
