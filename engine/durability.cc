@@ -150,12 +150,14 @@ Code DurabilityTracker::Outcome(const Requirement& requirement, const ActiveView
   return have ? Code::kOk : Code::kWouldBlock;
 }
 
-DurabilityTracker::WaitId DurabilityTracker::Await(const Requirement& requirement, WaiterRef waiter) {
+DurabilityTracker::WaitId DurabilityTracker::Await(const Requirement& requirement, WaiterRef waiter,
+                                                   bool* first) {
   const WaitId id = next_id_.fetch_add(1, std::memory_order_relaxed);
   Shard& shard = ShardOf(requirement.vbucket);
   MutexLock lock(shard.mutex);
   shard.entries[requirement.vbucket].waits.emplace(id, Wait{requirement, std::move(waiter)});
-  waiting_.fetch_add(1, std::memory_order_relaxed);
+  const bool alone = waiting_.fetch_add(1, std::memory_order_relaxed) == 0;
+  if (first != nullptr) *first = alone;
   return id;
 }
 

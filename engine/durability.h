@@ -125,8 +125,8 @@ class DurabilityTracker {
   // --- waiting for replicas ---
   using WaitId = uint64_t;
   /// Wakes `waiter` when as many replicas as make a majority with the active have it, or the vbucket is not
-  /// what it was (ReleaseStale). Look again after this call.
-  WaitId Await(const Requirement& requirement, WaiterRef waiter);
+  /// what it was (ReleaseStale). Look again after this call. `first`: nobody waited before.
+  WaitId Await(const Requirement& requirement, WaiterRef waiter, bool* first = nullptr);
   /// No wake begins after it. Success without effect when the wait is over.
   void Cancel(Vbid vbucket, WaitId id);
   size_t waiting() const { return waiting_.load(std::memory_order_relaxed); }

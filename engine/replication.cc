@@ -118,6 +118,8 @@ void Replication::RemoveListener(ListenerId id) { rep_->listeners.Remove(id); }
 
 // --- looking ---
 
+bool Replication::clients_wait() const { return core_.durability.waiting() > 0; }
+
 uint32_t Replication::vbucket_count() const { return core_.options.vbuckets; }
 bool Replication::persistent() const { return core_.store.present(); }
 std::array<uint8_t, 16> Replication::node_uuid() const { return rep_->parts.node_uuid(); }
@@ -155,6 +157,14 @@ Result<VbucketPosition> Replication::Position(Vbid vbucket) const {
   return at;
 }
 
+Result<Seqno> Replication::Persisted(Vbid vbucket) const {
+  if (vbucket.get() >= vbucket_count()) return NoSuchVbucket();
+  const VBucket& vb = *core_.vbuckets[vbucket.get()];
+  MutexLock lock(vb.mutex);
+  if (!vb.exists()) return NoSuchVbucket();
+  return vb.persisted_through();
+}
+
 // --- producing ---
 
 Result<StreamCursor> Replication::OpenCursor(Vbid vbucket, const std::string& name, Seqno after) {
@@ -178,6 +188,7 @@ Result<StreamBatch> Replication::Read(Vbid vbucket, const StreamCursor& cursor) 
     if (read.ok()) {
       static_cast<checkpoint::Batch&>(batch) = std::move(read).value();
       batch.source_persisted = vb.persisted_through();
+      batch.passed = vb.StreamPassed(batch.last);
       if (vb.is_replica()) batch.source_persisted = std::min(batch.source_persisted, vb.source_persisted());
     } else {
       status = read.status();

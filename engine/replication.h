@@ -100,6 +100,9 @@ struct StreamCursor {
 /// What a producer reads at one look.
 struct StreamBatch : checkpoint::Batch {
   Seqno source_persisted;  // what this node, and its own source, has persisted
+  // Beyond `last` when there is nothing behind the batch but seqnos without operations, which a replica's own
+  // source has passed over (and no cursor can count).
+  Seqno passed;
 };
 
 /// Reads what lies on disk behind `after`: first data (items and tombstones with after < seqno ≤ data_end(),
@@ -192,6 +195,11 @@ class Replication {
   std::array<uint8_t, 16> node_uuid() const;
   /// NOT_MY_VBUCKET when it does not exist.
   Result<VbucketPosition> Position(Vbid vbucket) const;
+  /// Position().persisted alone, for those who ask often.
+  Result<Seqno> Persisted(Vbid vbucket) const;
+  /// A client waits for replicas at this moment. Costs one load; listeners are called when the first begins
+  /// to.
+  bool clients_wait() const;
 
   // --- producing ---
   /// `on_operations` is called by whichever thread has added to a vbucket that has a cursor (or changed its

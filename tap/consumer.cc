@@ -9,10 +9,10 @@ namespace cairn::tap {
 namespace {
 
 constexpr int64_t kMs = 1'000'000;
-constexpr int64_t kProgressNs = 10 * kMs;  // while there is more to apply
-// When all is applied: at once after a pause, else so much behind the last one. A message costs both sides
-// more than what it speaks of.
-constexpr int64_t kProgressPromptNs = 1 * kMs;
+// Progress is told at once after a pause, else so much behind the last time: a message costs both sides more
+// than what it speaks of.
+constexpr int64_t kProgressNs = 10 * kMs;
+constexpr int64_t kProgressPromptNs = kMs / 4;  // when a client waits for it, and all is applied
 constexpr int64_t kPendingPollNs = kMs;
 constexpr size_t kQueueMax = 1 << 16;  // messages; their chunks are bounded by credits
 constexpr int64_t kWindowsPerSnapshot = 4;
@@ -44,7 +44,7 @@ void Consumer::Connected(int64_t now_ns) {
   ++rep.connections;
   rep.connection = rep.connections;
   rep.connected = true;
-  rep.hello_sent = rep.welcomed = rep.noop_due = false;
+  rep.hello_sent = rep.welcomed = rep.noop_due = rep.prompt = false;
   rep.failed.reset();
   rep.connected_ns = rep.heard_ns = rep.now_ns = now_ns;
   rep.owed = rep.outstanding = rep.granted_ahead = 0;
@@ -120,6 +120,8 @@ void Consumer::Rep::OnMessage(ProducerMessage message, int64_t now) {
     source_name = welcome.name;
   }
   if (message.noop) noop_due = true;
+  if (message.prompt && !prompt) persisted_poll_ns = now;
+  if (message.prompt || !message.chunk.empty()) prompt = message.prompt;
   if (!message.chunk.empty()) {
     if (outstanding <= 0) return Fail(EndReason::kBadMessage, "a chunk without credits");
     outstanding -= static_cast<int64_t>(message.chunk.size());
@@ -193,12 +195,16 @@ Progress Consumer::Rep::ProgressOf(const Follow& follow) const {
   return progress;
 }
 
+int64_t Consumer::Rep::NextProgressNs() const {
+  return progress_ns + (prompt && queue.empty() ? kProgressPromptNs : kProgressNs);
+}
+
 void Consumer::Rep::AddProgress(ConsumerMessage& message, int64_t now) {
   while (!last_words.empty() && message.progress.size() < kEntriesMax) {
     message.progress.push_back(last_words.back());
     last_words.pop_back();
   }
-  if (dirty.empty() || now - progress_ns < (progress_due ? kProgressPromptNs : kProgressNs)) return;
+  if (dirty.empty() || now < NextProgressNs()) return;
   progress_ns = now;
   while (!dirty.empty() && message.progress.size() < kEntriesMax) {
     Follow& follow = *Find(dirty.back());
@@ -207,7 +213,6 @@ void Consumer::Rep::AddProgress(ConsumerMessage& message, int64_t now) {
     if (!follow.listens()) continue;
     message.progress.push_back(ProgressOf(follow));
   }
-  if (dirty.empty()) progress_due = false;
 }
 
 /// Returned in large pieces, or when there is nothing else to do.
@@ -245,7 +250,7 @@ int64_t Consumer::NextPollNs() const {
     if (rep.owed > 0 && (many || (rep.queue.empty() && rep.dirty.empty()))) return 0;
     at(rep.heard_ns + int64_t{rep.options.idle_timeout_ms} * kMs);
     if (!rep.asks.empty()) at(rep.asks.begin()->first);
-    if (!rep.dirty.empty()) at(rep.progress_ns + (rep.progress_due ? kProgressPromptNs : kProgressNs));
+    if (!rep.dirty.empty()) at(rep.NextProgressNs());
     if (!rep.unpersisted.empty()) at(rep.persisted_poll_ns);
   }
   if (!rep.busy.empty()) at(rep.now_ns + kPendingPollNs);

@@ -12,8 +12,11 @@ namespace {
 
 constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kRetryNs = kMs;  // when memory or the writer to disk is full
-constexpr int64_t kPersistedPollNs = 10 * kMs;
-constexpr size_t kFewUnpersisted = 16;  // are asked each millisecond: a client may wait for them
+// How often vbuckets are asked that have more applied than persisted.
+constexpr int64_t kPersistedPollNs = 50 * kMs;
+constexpr int64_t kPersistedPollPromptNs = 10 * kMs;  // when a client waits
+constexpr int64_t kPersistedPollFewNs = kMs;          // and these are few
+constexpr size_t kFewUnpersisted = 16;
 
 }  // namespace
 
@@ -23,7 +26,6 @@ bool Consumer::Rep::Step(int64_t now) {
   PollPending(now);
   ApplyHeld(now);
   while (!queue.empty() && budget > 0 && !failed) TakeMessage(now);
-  if (queue.empty() && !dirty.empty()) progress_due = true;
   PollPersisted(now);
   return !queue.empty() && !failed;
 }
@@ -356,18 +358,18 @@ void Consumer::Rep::MarkDirty(Follow& follow) {
 /// Asks how far those are persisted of which the source does not know it yet.
 void Consumer::Rep::PollPersisted(int64_t now) {
   if (unpersisted.empty() || now < persisted_poll_ns) return;
-  persisted_poll_ns = now + (unpersisted.size() <= kFewUnpersisted ? kMs : kPersistedPollNs);
+  const bool few = unpersisted.size() <= kFewUnpersisted;
+  persisted_poll_ns = now + (!prompt ? kPersistedPollNs : few ? kPersistedPollFewNs : kPersistedPollPromptNs);
   std::erase_if(unpersisted, [this](Vbid vbucket) {
     Follow& follow = *Find(vbucket);
-    const Result<VbucketPosition> position = replication.Position(vbucket);
-    Seqno persisted = position.ok() ? std::min(position->persisted, follow.applied) : follow.persisted;
+    const Result<Seqno> on_disk = replication.Persisted(vbucket);
+    Seqno persisted = on_disk.ok() ? std::min(*on_disk, follow.applied) : follow.persisted;
     if (CAIRN_FAULT("plant.ack_unpersisted")) persisted = follow.applied;
     if (persisted != follow.persisted) {
       follow.persisted = persisted;
       MarkDirty(follow);
-      progress_due = progress_due || queue.empty();
     }
-    follow.on_unpersisted = position.ok() && follow.listens() && persisted < follow.applied;
+    follow.on_unpersisted = on_disk.ok() && follow.listens() && persisted < follow.applied;
     return !follow.on_unpersisted;
   });
 }

@@ -103,6 +103,7 @@ struct Consumer::Rep {
   void OnMessage(ProducerMessage message, int64_t now);
   std::optional<ConsumerMessage> Poll(int64_t now);
   Progress ProgressOf(const Follow& follow) const;
+  int64_t NextProgressNs() const;
   void AddProgress(ConsumerMessage& message, int64_t now);
   void AddCredits(ConsumerMessage& message);
 
@@ -163,7 +164,7 @@ struct Consumer::Rep {
   int64_t connected_ns = 0, heard_ns = 0, now_ns = 0;
   int64_t progress_ns = -1'000'000'000;  // the first goes at once
   int64_t persisted_poll_ns = 0;
-  bool progress_due = false;
+  bool prompt = false;  // a client of the source waits for progress
 
   std::vector<std::unique_ptr<Follow>> follows;  // by vbucket; those of the options
   std::set<std::pair<int64_t, Vbid>> asks;       // when which is asked for

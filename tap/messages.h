@@ -139,6 +139,7 @@ struct ProducerMessage {
   std::vector<StreamAnswer> answers;
   std::string chunk;                 // frames, proto/tap_frame.h; costs its size in credits
   bool noop = false;                 // to be answered
+  bool prompt = false;               // progress is waited for, until a chunk comes without this
   std::optional<EndReason> goodbye;  // the connection ends, with `goodbye_text`
   std::string goodbye_text;
   bool operator==(const ProducerMessage&) const = default;

@@ -212,6 +212,12 @@ std::optional<ProducerMessage> Producer::Rep::Poll(int64_t now) {
     unfinished = false;
     credits -= static_cast<int64_t>(message.chunk.size());
     info.bytes += message.chunk.size();
+    message.prompt = told_prompt = InHurry();
+    return message;
+  }
+  if (!told_prompt && InHurry()) {
+    ProducerMessage message;
+    message.prompt = told_prompt = true;
     return message;
   }
   if (now - sent_ns >= int64_t{hello.noop_interval_ms} * kMs) {
@@ -238,6 +244,7 @@ int64_t Producer::NextPollNs() const {
   const int64_t idle_ns = int64_t{rep.hello.idle_timeout_ms} * kMs;
   int64_t next = rep.heard_ns + idle_ns;
   if (!rep.greeted) return next;
+  if (rep.welcome || !rep.answers.empty() || (!rep.told_prompt && rep.InHurry())) return 0;
   next = std::min(next, rep.sent_ns + int64_t{rep.hello.noop_interval_ms} * kMs);
   for (const Vbid vbucket : rep.giving) {
     const Stream& stream = *rep.streams[vbucket.get()];
@@ -257,6 +264,7 @@ int64_t Producer::NextPollNs() const {
 void Producer::End(EndReason reason, std::string_view text) { rep_->Refuse(reason, text); }
 bool Producer::ended() const { return rep_->ended; }
 EndReason Producer::end_reason() const { return rep_->end_reason; }
+size_t Producer::answers_waiting() const { return rep_->answers.size(); }
 std::string_view Producer::consumer_name() const { return rep_->info.name; }
 
 ConnectionInfo Producer::info(int64_t now_ns) const {

@@ -103,6 +103,8 @@ class Producer {
   /// When Poll may have something although no event came (0: at once); INT64_MAX: never. Asked when Poll gave
   /// nothing.
   int64_t NextPollNs() const;
+  /// Answers to openings that Poll has not given yet.
+  size_t answers_waiting() const;
   /// The consumer's name and node; empty before its hello.
   std::string_view consumer_name() const;
   /// Ends the connection with a goodbye (shutdown, lost privilege).

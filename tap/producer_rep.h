@@ -25,6 +25,7 @@ struct SnapshotPart {
   proto::TapFrame head;    // what the snapshot says of itself
   bool in_memory = false;  // the operations are the batch's, else the chunk's
   bool ends = false;       // the snapshot ends with these operations
+  bool passes = false;     // the source has passed over seqnos: look again behind it
   size_t next = 0;         // the operation to be written
 
   size_t size() const { return in_memory ? batch.operations.size() : chunk.items.size(); }
@@ -97,6 +98,7 @@ struct Producer::Rep {
   void CheckTimes(int64_t now);
   void CloseAll();
   bool HasWork() const;
+  bool InHurry() const { return replication.clients_wait() || !giving.empty(); }
 
   // producer_open.cc: openings, progress
   void Open(const OpenStream& request, int64_t now);
@@ -116,6 +118,7 @@ struct Producer::Rep {
   void WantBackfill(Stream& stream, int64_t not_before_ns);
   bool StartBackfill(Stream& stream, int64_t now);
   void ServeLive(Stream& stream, int64_t now);
+  void SendPart(Stream& stream, engine::StreamBatch batch, int64_t now);
   void ServeBackfill(Stream& stream, int64_t now);
   void EndBackfill(Stream& stream, int64_t now);
   bool StillStreams(Stream& stream);
@@ -148,6 +151,7 @@ struct Producer::Rep {
   Hello hello;
   std::string cursor_name;
   bool digests = false;
+  bool told_prompt = false;  // the consumer tells its progress at once
   std::optional<Welcome> welcome;
   std::deque<StreamAnswer> answers;
   std::optional<EndReason> goodbye;

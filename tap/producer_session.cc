@@ -32,21 +32,29 @@ ProducerSession::ProducerSession(engine::Replication& replication, Clock& clock,
 
 ProducerSession::~ProducerSession() { Finish(); }
 
-bool ProducerSession::Push(ConsumerMessage message) {
+bool ProducerSession::Push(const ConsumerMessage& message) {
+  bool wake = false;
   {
-    MutexLock lock(inbox_mutex_);
-    while (inbox_.size() >= options_.messages_max && !over_.load(std::memory_order_acquire)) {
-      room_.Wait(inbox_mutex_);
+    MutexLock lock(core_mutex_);
+    while (producer_ != nullptr && !over_.load(std::memory_order_acquire) &&
+           producer_->answers_waiting() >= options_.answers_max) {
+      room_.Wait(core_mutex_);
     }
-    if (over_.load(std::memory_order_acquire)) return false;
-    inbox_.push_back(std::move(message));
+    if (producer_ == nullptr || over_.load(std::memory_order_acquire)) return false;
+    producer_->OnMessage(message, clock_.SteadyNs());
+    // Most of what a consumer says is progress, which nothing has to be sent for.
+    wake = producer_->NextPollNs() < asleep_until_ns_;
   }
-  waker_.Wake();
+  if (wake) waker_.Wake();
   return true;
 }
 
 void ProducerSession::Finish() {
-  over_.store(true, std::memory_order_release);
+  {
+    MutexLock lock(core_mutex_);
+    over_.store(true, std::memory_order_release);
+    room_.NotifyAll();
+  }
   waker_.Wake();
   if (pump_.joinable()) pump_.join();
   if (listener_ != 0) replication_.RemoveListener(std::exchange(listener_, 0));
@@ -86,38 +94,28 @@ void ProducerSession::Run() {
   while (!over_.load(std::memory_order_acquire)) {
     waker_.Arm();
     const int64_t round_ns = clock_.SteadyNs();
+    TakeNotices();
     size_t bytes = 0;
-    TakeInput();
-    const bool sent = Send(bytes);
-    bool ended = false;
+    const bool more = Send(bytes);
+    int64_t sleep_ns = 0;
     {
       MutexLock lock(core_mutex_);
-      ended = producer_->ended();
+      if (producer_->ended()) break;
+      sleep_ns = more ? 0 : Sleep();
     }
-    if (ended) {
-      SayGoodbye();
-      break;
-    }
-    if (sent) {
-      Pace(round_ns, bytes);
-    } else {
-      waker_.Wait(UntilNextPoll());
-    }
+    if (sleep_ns <= 0) continue;
+    waker_.Wait(sleep_ns);
+    if (bytes > 0) Pace(round_ns);
   }
-  MutexLock lock(inbox_mutex_);
+  if (!over_.load(std::memory_order_acquire)) SayGoodbye();
+  MutexLock lock(core_mutex_);
   over_.store(true, std::memory_order_release);
   room_.NotifyAll();
 }
 
-void ProducerSession::TakeInput() {
-  {
-    MutexLock lock(inbox_mutex_);
-    taken_.assign(std::make_move_iterator(inbox_.begin()), std::make_move_iterator(inbox_.end()));
-    inbox_.clear();
-    room_.NotifyAll();
-  }
+void ProducerSession::TakeNotices() {
   MutexLock lock(core_mutex_);
-  for (const ConsumerMessage& message : taken_) producer_->OnMessage(message, clock_.SteadyNs());
+  asleep_until_ns_ = 0;
   notices_.TakeAll([this](Vbid vbucket) {
     core_mutex_.AssertHeld();
     producer_->OnOperations(vbucket);
@@ -125,27 +123,24 @@ void ProducerSession::TakeInput() {
 }
 
 bool ProducerSession::Send(size_t& bytes) {
-  bool sent = false;
   for (size_t i = 0; i < kRoundMessagesMax && bytes < kRoundBytesMax; ++i) {
     std::optional<ProducerMessage> message;
     {
       MutexLock lock(core_mutex_);
       message = producer_->Poll(clock_.SteadyNs());
+      room_.NotifyAll();
     }
-    if (!message.has_value()) return sent;
+    if (!message.has_value()) return false;
     bytes += message->chunk.size();
     watch_.Begin(clock_.SteadyNs());
     const bool written = link_.Write(*std::move(message));
     watch_.End();
     if (!written) {
       over_.store(true, std::memory_order_release);
-      return sent;
+      return false;
     }
-    sent = true;
   }
-  // There is more: no pause before it.
-  bytes = std::max(bytes, options_.producer.chunk_bytes);
-  return sent;
+  return true;
 }
 
 // The consumer hangs up when it has read why; a cancellation from here could overtake the text.
@@ -162,18 +157,18 @@ void ProducerSession::SayGoodbye() {
   }
 }
 
-void ProducerSession::Pace(int64_t round_ns, size_t bytes) {
-  if (bytes == 0 || bytes >= options_.producer.chunk_bytes) return;
+// What comes right behind a round that has been sent waits for what comes next to it.
+void ProducerSession::Pace(int64_t round_ns) {
   const int64_t left_ns = round_ns + options_.pace_ns - clock_.SteadyNs();
   if (left_ns <= 0) return;
   const timespec pause{0, std::min<int64_t>(left_ns, 999'999'999)};
   nanosleep(&pause, nullptr);
 }
 
-int64_t ProducerSession::UntilNextPoll() const {
-  MutexLock lock(core_mutex_);
-  const int64_t at_ns = producer_->NextPollNs();
-  return std::min(at_ns == INT64_MAX ? kSleepMaxNs : at_ns - clock_.SteadyNs(), kSleepMaxNs);
+int64_t ProducerSession::Sleep() {
+  const int64_t now_ns = clock_.SteadyNs();
+  asleep_until_ns_ = std::min(producer_->NextPollNs(), now_ns + kSleepMaxNs);
+  return asleep_until_ns_ - now_ns;
 }
 
 }  // namespace cairn::tap

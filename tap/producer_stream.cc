@@ -239,6 +239,7 @@ bool Producer::Rep::StillStreams(Stream& stream) {
 void Producer::Rep::ServeLive(Stream& stream, int64_t now) {
   Result<engine::StreamBatch> read = replication.Read(stream.vbucket(), *stream.cursor);
   if (read.code() == Code::kOutOfRange) {
+    replication.CloseCursor(stream.vbucket(), *stream.cursor);  // dropped, and still counted
     stream.cursor.reset();
     if (stream.request.no_backfill) {
       return EndStream(stream, EndReason::kBackfillFailed, "needs the disk, and shall not read it");
@@ -256,6 +257,11 @@ void Producer::Rep::ServeLive(Stream& stream, int64_t now) {
   const bool nothing = batch.nothing();
   // A notice without operations, or a marker among them, may mean another state of the vbucket.
   if ((nothing || HasMarker(batch)) && !StillStreams(stream)) return;
+  if (nothing && batch.passed > stream.sent) {
+    batch.last = batch.passed;
+    batch.checkpoint.id = std::max(batch.checkpoint.id, stream.checkpoint);
+    return SendPart(stream, std::move(batch), now);
+  }
   if (nothing) {
     ProveEnd(stream);
     if (!EndWhenDumped(stream)) GiveStep(stream, now);
@@ -273,12 +279,18 @@ void Producer::Rep::ServeLive(Stream& stream, int64_t now) {
     EndCheckpoint(stream, batch);
     return MarkReady(stream);
   }
+  SendPart(stream, std::move(batch), now);
+}
+
+/// A snapshot from memory; one without operations passes over seqnos that have none.
+void Producer::Rep::SendPart(Stream& stream, engine::StreamBatch batch, int64_t now) {
   SnapshotPart part;
   part.in_memory = true;
   part.ends = true;
   part.head.start = stream.sent;
   part.head.end = batch.last;
   part.head.source_persisted = batch.source_persisted;
+  part.passes = batch.operations.empty() || batch.passed > batch.last;
   const CheckpointId checkpoint = batch.checkpoint.id;
   part.batch = std::move(batch);
   stream.part = std::move(part);
@@ -346,7 +358,7 @@ void Producer::Rep::EndPart(Stream& stream, int64_t now) {
   EndCheckpoint(stream, part.batch);
   // Read takes everything, so there is more only behind a checkpoint's end, or if a notice came meanwhile;
   // and a dump or a takeover goes on when nothing is left.
-  const bool noticed = std::exchange(stream.noticed, false);
+  const bool noticed = std::exchange(stream.noticed, false) || part.passes;
   if (part.batch.ends_checkpoint || noticed || stream.request.dump || stream.request.takeover)
     MarkReady(stream);
 }

@@ -147,7 +147,7 @@ void TapServer::Service::Serve(Call& call, ConsumerMessage first) {
   ProducerSession session(replication_, clock_, options, call);
   SetSession(call, &session);
   CAIRN_LOG(kInfo, "consumer {} at {}: connected", name, options.address);
-  bool open = session.Push(std::move(first));
+  bool open = session.Push(first);
   v1::FromConsumer in;
   while (open && call.stream.Read(&in)) {
     Result<ConsumerMessage> message = FromWire(in);
@@ -155,7 +155,7 @@ void TapServer::Service::Serve(Call& call, ConsumerMessage first) {
       session.End(EndReason::kBadMessage, message.status().message());
       continue;
     }
-    open = session.Push(std::move(message).value());
+    open = session.Push(*message);
   }
   // A pump that waits for a consumer that has hung up waits no longer.
   call.Cancel();

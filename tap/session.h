@@ -74,12 +74,12 @@ class ProducerSession {
   struct Options {
     Producer::Options producer;
     std::string address;  // of the consumer
-    // After a round that sent little, the next one begins so much later: under load operations are gathered
-    // instead of sent one by one. After a pause the first one goes at once.
+    // A round begins so much after one that sent all there was: under load operations are gathered instead of
+    // sent one by one. After a pause the first one goes at once.
     int64_t pace_ns = 60'000;
     int64_t stuck_ns = 30'000'000'000;   // a Write that lasts longer ends the connection
     int64_t goodbye_ns = 2'000'000'000;  // after a goodbye the consumer has so long to hang up
-    size_t messages_max = 256;           // that wait; then the reader waits
+    size_t answers_max = 8'192;          // that wait to be sent; then nothing more is read
   };
 
   ProducerSession(engine::Replication& replication, Clock& clock, const Options& options, ProducerLink& link);
@@ -87,8 +87,8 @@ class ProducerSession {
   ProducerSession(const ProducerSession&) = delete;
   ProducerSession& operator=(const ProducerSession&) = delete;
 
-  /// A message, from the reader. Waits when too many wait. False: the session is over, stop reading.
-  bool Push(ConsumerMessage message);
+  /// A message, from the reader. Waits when too many answers wait. False: the session is over, stop reading.
+  bool Push(const ConsumerMessage& message);
   /// Nothing comes any more; from the reader. On return the pump has ended and the producer is gone.
   void Finish();
 
@@ -100,12 +100,13 @@ class ProducerSession {
 
  private:
   void Run();
-  /// True: something was sent; `bytes` of chunks are added.
+  /// Adds the chunks' bytes to `bytes`. True: there may be more.
   bool Send(size_t& bytes);
-  void TakeInput();
+  void TakeNotices();
   void SayGoodbye();
-  void Pace(int64_t round_ns, size_t bytes);
-  int64_t UntilNextPoll() const;
+  void Pace(int64_t round_ns);
+  /// For how long there is nothing to do unless something comes: the pump may be woken early from now on.
+  int64_t Sleep() CAIRN_REQUIRES(core_mutex_);
 
   engine::Replication& replication_;
   Clock& clock_;
@@ -117,11 +118,9 @@ class ProducerSession {
   std::atomic<bool> over_{false};  // no more input, or the link is gone
   mutable Mutex core_mutex_;
   std::unique_ptr<Producer> producer_ CAIRN_GUARDED_BY(core_mutex_);
-  ConnectionInfo last_info_ CAIRN_GUARDED_BY(core_mutex_);  // once the producer is gone
-  Mutex inbox_mutex_;
-  CondVar room_;
-  std::deque<ConsumerMessage> inbox_ CAIRN_GUARDED_BY(inbox_mutex_);
-  std::vector<ConsumerMessage> taken_;  // pump
+  ConnectionInfo last_info_ CAIRN_GUARDED_BY(core_mutex_);     // once the producer is gone
+  CondVar room_;                                               // for answers
+  int64_t asleep_until_ns_ CAIRN_GUARDED_BY(core_mutex_) = 0;  // of the pump; 0: it is awake
   engine::Replication::ListenerId listener_ = 0;
   std::thread pump_;
 };

@@ -202,6 +202,7 @@ void ToWire(ProducerMessage&& message, v1::FromProducer& out) {
   for (const StreamAnswer& answer : message.answers) Put(answer, *out.add_answers());
   out.set_chunk(std::move(message.chunk));
   out.set_noop(message.noop);
+  out.set_prompt(message.prompt);
   if (message.goodbye.has_value()) {
     out.mutable_goodbye()->set_reason(static_cast<v1::EndReason>(*message.goodbye));
     out.mutable_goodbye()->set_text(std::move(message.goodbye_text));
@@ -230,6 +231,7 @@ Result<ProducerMessage> FromWire(v1::FromProducer& in) {
   CAIRN_RETURN_IF_ERROR(TakeList(in.answers(), message.answers));
   if (!in.chunk().empty()) message.chunk = std::move(*in.mutable_chunk());
   message.noop = in.noop();
+  message.prompt = in.prompt();
   if (in.has_goodbye()) {
     message.goodbye = TakeReason(in.goodbye().reason());
     message.goodbye_text = in.goodbye().text();

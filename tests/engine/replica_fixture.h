@@ -41,6 +41,12 @@ class Node {
     store.Crash();
     engine->Open();
   }
+  void RestartCleanly() {
+    const Status down = (*engine)->Shutdown(true);
+    ASSERT_TRUE(down.ok()) << down.ToString();
+    engine->Kill();
+    engine->Open();
+  }
   TestEngine& E() { return *engine; }
   Replication& R() { return (*engine)->replication(); }
   VbucketPosition At(Vbid vb) {

@@ -152,6 +152,120 @@ TEST_F(TapStreamTest, AChainOfThree) {
   ExpectEqual(a, c);
 }
 
+// After an unclean end a source's seqnos go on behind a gap, and a replica passes over it without any
+// operation. A stream that the replica itself has open by then has to pass over it too.
+TEST_F(TapStreamTest, AChainPassesOverSeqnosWithoutOperations) {
+  Open();
+  Pipe first(&a, &b, &clock_);
+  Pipe second(&b, &c, &clock_);
+  const auto both_in_sync = [&] {
+    second.Turn();
+    c.E()->RunBackground();
+    return first.InSync() && second.InSync();
+  };
+  first.Connect();
+  second.Connect();
+  Write(a, 120, "key-", "v");
+  ASSERT_TRUE(first.RunUntil(both_in_sync)) << second.consumer->info(0).last_error;
+  Settle(a);
+  Settle(b);
+  Settle(c);
+  first.Cut();
+  const Seqno before = a.At(Vbid(1)).high;
+  a.CrashAndReopen();
+  a.E().Settle();
+  a.RestartCleanly();
+  a.E().Settle();
+  const Seqno behind_the_gap = a.At(Vbid(1)).high;
+  ASSERT_GT(behind_the_gap, before + 1);
+  first.Connect();
+  ASSERT_TRUE(first.RunUntil(both_in_sync)) << second.consumer->info(0).last_error;
+  EXPECT_EQ(c.At(Vbid(1)).high, behind_the_gap);
+  // The same again for a replica that comes back from a disk that has nothing of it, and is followed before
+  // it follows.
+  first.LetGo();
+  second.LetGo();
+  b.CrashAndReopen();
+  b.E().Settle();
+  c.CrashAndReopen();
+  c.E().Settle();
+  first.RestartConsumer();
+  second.RestartConsumer();
+  second.Connect();
+  ASSERT_TRUE(second.RunUntil([&] { return second.InSync(); }));
+  first.Connect();
+  ASSERT_TRUE(first.RunUntil(both_in_sync)) << second.consumer->info(0).last_error;
+  EXPECT_EQ(c.At(Vbid(1)).high, behind_the_gap);
+  ExpectEqual(a, c);
+}
+
+TEST_F(TapStreamTest, ProgressIsToldAtOnceOnlyWhenAClientWaits) {
+  Open();
+  a.E()->durability_tracker().set_copies(3);
+  Pipe pipe(&a, &b, &clock_);
+  pipe.Connect();
+  ASSERT_TRUE(pipe.CatchUp());
+  size_t told = 0;
+  pipe.on_consumer_message = [&](const ConsumerMessage& message) { told += message.progress.size(); };
+  // How many milliseconds pass until the source hears of a write's progress.
+  const auto wait = [&] {
+    told = 0;
+    int ms = 0;
+    while (pipe.Turn() || (told == 0 && ++ms < 100)) clock_.Advance(told == 0 ? 1'000'000 : 0);
+    return ms;
+  };
+  const auto write = [&] { ASSERT_EQ(a.E().Set("key", "v"), Code::kOk); };
+  write();
+  wait();
+  write();
+  EXPECT_GE(wait(), 5);
+
+  // Somebody begins to wait when nothing is left to be sent: the consumer is told so, and answers at once.
+  const Vbid vbucket = a.E()->MakeKey("key").vbucket;
+  engine::Requirement requirement{vbucket, engine::DurabilityLevel::kMajority, Seqno(kSeqnoMax),
+                                  a.At(vbucket).failover_log.front().uuid};
+  bool asked = false;
+  pipe.on_producer_message = [&](const ProducerMessage& message) {
+    asked = asked || (message.prompt && message.chunk.empty());
+  };
+  std::optional<engine::DurabilityWait> waiting =
+      a.E()->AwaitDurability(requirement, 0, std::make_shared<engine::WakeFlag>());
+  EXPECT_EQ(pipe.producer->NextPollNs(), 0);
+  while (pipe.Turn()) {
+  }
+  EXPECT_TRUE(asked);
+  for (int i = 0; i < 3; ++i) {
+    write();
+    EXPECT_LE(wait(), 2) << i;
+  }
+  waiting.reset();
+  write();
+  wait();
+  write();
+  EXPECT_GE(wait(), 5);
+}
+
+TEST_F(TapStreamTest, AnAnswerIsToBeSentAtOnce) {
+  Open();
+  Pipe pipe(&a, &b, &clock_);
+  pipe.Connect();
+  ASSERT_TRUE(pipe.CatchUp());
+  ASSERT_FALSE(pipe.Collect());
+  EXPECT_GT(pipe.producer->NextPollNs(), pipe.now());
+  ConsumerMessage message;
+  message.close = {Vbid(1)};
+  OpenStream& open = message.open.emplace_back();
+  open.vbucket = Vbid(1);
+  open.history_uuid = 12345;  // of nobody
+  open.seqno = open.snapshot_start = open.snapshot_end = Seqno(1);
+  pipe.producer->OnMessage(message, pipe.now());
+  EXPECT_EQ(pipe.producer->NextPollNs(), 0);
+  EXPECT_EQ(pipe.producer->answers_waiting(), 1U);
+  const std::optional<ProducerMessage> answer = pipe.producer->Poll(pipe.now());
+  ASSERT_TRUE(answer && answer->answers.size() == 1);
+  EXPECT_EQ(answer->answers[0].reason, EndReason::kRollback);
+}
+
 TEST_F(TapStreamTest, OnlineUpdatesAreFollowed) {
   Open();
   Pipe pipe(&a, &b, &clock_);
