@@ -255,6 +255,29 @@ bool TapService::Impl::RunTakeover(const Source& source, uint32_t timeout_ms) {
   return done;
 }
 
+// A crash in the middle must not take back what has arrived: nobody else is active for that any more. So it
+// is written down before it happens, as with a promotion; a start forgets what is not active then. The giver
+// of what is active here is dead, durably: it need not be told.
+Status TapService::Impl::RunRecorded(const Source& source, uint32_t timeout_ms) {
+  const ReplicationConf before = conf();
+  ReplicationConf next = before;
+  next.AddPromotion(source.address, source.vbuckets, true);
+  CAIRN_RETURN_IF_ERROR(Save(std::move(next)));
+  Status status;
+  if (!RunTakeover(source, timeout_ms)) {
+    status =
+        Status(Code::kTimeout, "the takeover was not complete after " + std::to_string(timeout_ms) + " ms");
+    // The engine may have a last step before it that the session has asked for; it works them off in order.
+    // When this node shuts down meanwhile, the next start finds out what has arrived.
+    CAIRN_RETURN_IF_ERROR(Await(replication_.Promote({}, {})));
+  }
+  next = before;
+  next.AddPromotion(source.address, ActiveOf(source.vbuckets), true);
+  if (next == conf()) return status;
+  const Status saved = Save(std::move(next));
+  return status.ok() ? saved : status;
+}
+
 Status TapService::Impl::Takeover(const std::string& address, const VbucketSet& vbuckets,
                                   uint32_t timeout_ms) {
   Source source{address, options_.node_name.substr(0, kNameSizeMax - 9) + ".takeover", {}};
@@ -276,23 +299,12 @@ Status TapService::Impl::Takeover(const std::string& address, const VbucketSet& 
   without.RemoveFromSources(source.vbuckets);
   FollowAsIn(without);
   Status status = MakeReplicas(source.vbuckets);
-  std::string why;
-  if (status.ok() && !RunTakeover(source, timeout_ms)) {
-    status =
-        Status(Code::kTimeout, "the takeover was not complete after " + std::to_string(timeout_ms) + " ms");
-  }
-  // The giver of what is active here is dead, durably: it need not be told.
-  const VbucketSet arrived = ActiveOf(source.vbuckets);
-  ReplicationConf next = conf();
-  next.AddPromotion(address, arrived, true);
-  if (next != conf()) {
-    if (const Status saved = Save(std::move(next)); status.ok()) status = saved;
-  }
+  if (status.ok()) status = RunRecorded(source, timeout_ms);
   FollowAsIn(conf());
   if (status.ok()) return status;
-  return Status(status.code(), std::string(status.message()) + "; " + std::to_string(arrived.size()) +
-                                   " of " + std::to_string(source.vbuckets.size()) +
-                                   " vbuckets are active here");
+  const size_t arrived = ActiveOf(source.vbuckets).size();
+  return Status(status.code(), std::string(status.message()) + "; " + std::to_string(arrived) + " of " +
+                                   std::to_string(source.vbuckets.size()) + " vbuckets are active here");
 }
 
 }  // namespace cairn::tap

@@ -68,6 +68,8 @@ class TapService::Impl {
   VbucketSet ActiveOf(const VbucketSet& vbuckets) const;
   VbucketSet WithOwnData(const VbucketSet& vbuckets) const;
   bool RunTakeover(const Source& source, uint32_t timeout_ms) CAIRN_REQUIRES(change_mutex_);
+  /// RunTakeover of what are replicas here, on record before and behind it.
+  Status RunRecorded(const Source& source, uint32_t timeout_ms) CAIRN_REQUIRES(change_mutex_);
 
   const Options options_;
   engine::Replication& replication_;

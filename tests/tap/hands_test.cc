@@ -11,10 +11,17 @@ namespace cairn::tap {
 namespace {
 
 using engine::VbucketState;
+using ::testing::HasSubstr;
 
 std::string Conf(const TapNode& node) {
   const Result<std::string> bytes = ReadFile(node.dir().File("replication.conf"));
   return bytes.ok() ? *bytes : "";
+}
+
+/// Of the only source; empty when there is none, or there are more.
+std::string Followed(const TapService& service) {
+  const std::vector<Source> sources = service.sources();
+  return sources.size() == 1 ? FormatVbuckets(sources[0].vbuckets) : "";
 }
 
 class TapHandsTest : public ::testing::Test {
@@ -49,6 +56,43 @@ TEST_F(TapHandsTest, APromotionThatIsUnderWayIsNotTakenForOneThatWasTold) {
   a.Open();
   EXPECT_TRUE(Eventually([&] { return a.engine().HighSeqnos(VbucketState::kDead).size() == 3; }, 10));
   EXPECT_TRUE(Eventually([&] { return Conf(b).find(" told 0-2") != std::string::npos; })) << Conf(b);
+}
+
+/// The receiver is started with --replica-of its giver, and its process ends when one vbucket is still
+/// missing: a second service stands for its next start, which finds the same directory and the same vbuckets.
+TEST_F(TapHandsTest, WhatATakeoverHasBroughtStaysActiveWhenTheReceiverCrashesInIt) {
+  Pair();
+  // The giver is active for all but the last.
+  ASSERT_TRUE(a.tap().Demote({Vbid(7)}, VbucketState::kDead).ok());
+  std::atomic<bool> stopped{false};
+  std::thread taking([&] {
+    const Status status = b.tap().Takeover(a.address(), {}, 60'000);
+    EXPECT_TRUE(stopped) << status.ToString();
+  });
+  const auto active = [&] { return b.engine().HighSeqnos(VbucketState::kActive).size(); };
+  EXPECT_TRUE(Eventually([&] { return active() == 7; }));
+  {
+    TapService::Options options = b.tap_options;
+    options.port.reset();
+    SystemClock clock;
+    const auto restarted = TapService::Start(options, b.engine().replication(), clock);
+    EXPECT_TRUE(restarted.ok()) << restarted.status().ToString();
+    EXPECT_EQ(active(), 7U) << "nobody else is";
+    EXPECT_EQ(restarted.ok() ? Followed(**restarted) : "", "7");
+  }
+  stopped = true;
+  b.tap().Stop();
+  taking.join();
+}
+
+TEST_F(TapHandsTest, WhatATakeoverHasNotBroughtIsFollowedAgain) {
+  Pair();
+  ASSERT_TRUE(a.tap().Demote({Vbid(7)}, VbucketState::kDead).ok());
+  const Status status = b.tap().Takeover(a.address(), {}, 3'000);
+  EXPECT_EQ(status.code(), Code::kTimeout);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("7 of 8 vbuckets are active here"));
+  EXPECT_THAT(Conf(b), HasSubstr(" told 0-6\n"));
+  EXPECT_EQ(Followed(b.tap()), "7");
 }
 
 }  // namespace
