@@ -20,16 +20,42 @@ constexpr size_t kKeysPerLock = 64;
 
 Status NoSuchVbucket() { return Status(Code::kNotMyVbucket, "the vbucket does not exist here"); }
 
-/// kOk, or what is wrong with what came.
+/// False: what the marker says of an online update's window cannot be, where the last operation before it is
+/// `before`. A window begins where everything was that came before START, so of what is here nothing is in
+/// it, and it ends where everything was that came before its end.
+bool MarkerFits(const Item& item, Seqno before) {
+  const Result<proto::Marker> parsed = proto::DecodeMarker(item.value());
+  if (!parsed.ok()) return false;
+  const proto::Marker& marker = parsed.value();
+  switch (marker.type) {
+    case proto::MarkerType::kOnlineUpdateStart:
+      return marker.start >= before && marker.start < item.seqno();
+    case proto::MarkerType::kOnlineUpdateComplete:
+    case proto::MarkerType::kOnlineUpdateRevert:
+      return marker.start <= marker.end && marker.end >= before && marker.end < item.seqno();
+    default:
+      return true;
+  }
+}
+
+/// kOk, or what is wrong with what came, as far as that can be said without what is here (FirstFits).
 Code CheckOperations(const SnapshotRange& range, std::span<const ItemRef> operations) {
   Seqno before = range.start;
+  Seqno came;  // the last of them so far
   for (const ItemRef& item : operations) {
     if (item->seqno() <= before || item->seqno() > range.end) return Code::kOutOfRange;
-    before = item->seqno();
     if (item->is_ejected()) return Code::kCorruption;
-    if (item->is_marker() && !proto::DecodeMarker(item->value()).ok()) return Code::kCorruption;
+    if (item->is_marker() && !MarkerFits(*item, came)) return Code::kCorruption;
+    before = came = item->seqno();
   }
   return range.end < range.start ? Code::kOutOfRange : Code::kOk;
+}
+
+/// Does the first of them, when it is a marker that could be applied now, fit behind what is here?
+bool FirstFits(const VBucket& vb, std::span<const ItemRef> operations) CAIRN_REQUIRES(vb.mutex) {
+  if (operations.empty() || !operations.front()->is_marker() || !vb.exists() || !vb.is_replica()) return true;
+  const Seqno high = vb.checkpoints().high_seqno();
+  return operations.front()->seqno() <= high || MarkerFits(*operations.front(), high);
 }
 
 /// Bytes that applying them may add; deletions are let in whatever is free, because they lead to more.
@@ -232,6 +258,7 @@ Code Replication::Apply(Vbid vbucket, const SnapshotRange& range, std::span<cons
     {
       MutexLock lock(vb.mutex);
       const Seqno first = operations.empty() ? Seqno(kSeqnoMax) : operations.front()->seqno();
+      if (!FirstFits(vb, operations)) return Code::kCorruption;
       begun = vb.BeginApply({range.checkpoint, range.start, first}, core_.Now(), fx);
       mismatch = vb.mismatch();
     }

@@ -12,10 +12,13 @@ namespace cairn::proto {
 
 inline constexpr int kEpochTagBits = 32;
 inline constexpr uint64_t kEpochCounterMax = UINT32_MAX;
+/// What another node may name: it is made durable, and there have to be numbers left for promotions above it.
+inline constexpr uint64_t kEpochCounterNamedMax = kEpochCounterMax / 2;
 
 constexpr uint64_t MakeEpoch(uint64_t counter, uint32_t tag) { return counter << kEpochTagBits | tag; }
 constexpr uint64_t EpochCounter(uint64_t epoch) { return epoch >> kEpochTagBits; }
 constexpr uint32_t EpochTag(uint64_t epoch) { return static_cast<uint32_t>(epoch); }
+constexpr bool CanBeNamed(uint64_t epoch) { return EpochCounter(epoch) <= kEpochCounterNamedMax; }
 
 /// Of a node, for as long as it keeps its data; never 0.
 uint32_t EpochTagOf(const std::array<uint8_t, 16>& node_uuid);

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/crc32c.h"
+#include "proto/epoch.h"
 #include "proto/wire.h"
 
 namespace cairn::proto {
@@ -202,6 +203,7 @@ Status TapChunkReader::ReadSnapshot(WireReader& in, TapFrame* frame) {
   if (start > kSeqnoMax || length > kSeqnoMax - start || persisted > kSeqnoMax) {
     return Fail("a seqno that does not exist");
   }
+  if (frame->checkpoint.get() > kTapCheckpointMax) return Fail("a checkpoint that does not exist");
   frame->kind = static_cast<TapSnapshotKind>(kind);
   frame->continues = (flags & kContinues) != 0;
   frame->last_part = (flags & kLastPart) != 0;
@@ -279,6 +281,7 @@ Status TapChunkReader::ReadOther(WireReader& in, TapFrame* frame) {
       if (has_digest == 1) frame->digest = in.Fixed<uint64_t>();
       if (!in.ok()) return Fail("checkpoint end cut short");
       if (last > kSeqnoMax) return Fail("a seqno that does not exist");
+      if (frame->checkpoint.get() > kTapCheckpointMax) return Fail("a checkpoint that does not exist");
       if (has_digest > 1) return Fail("unknown flag of a checkpoint end");
       frame->last = Seqno(last);
       return Status::Ok();
@@ -288,6 +291,7 @@ Status TapChunkReader::ReadOther(WireReader& in, TapFrame* frame) {
       frame->epoch = in.Varint();
       if (!in.ok()) return Fail("vbucket state cut short");
       if (frame->state < 1 || frame->state > 4) return Fail("unknown vbucket state");
+      if (!CanBeNamed(frame->epoch)) return Fail("an epoch that does not exist");
       return Status::Ok();
     case TapFrameType::kStreamEnd:
       frame->reason = in.Fixed<uint8_t>();

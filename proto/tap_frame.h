@@ -26,6 +26,8 @@ class WireReader;
 
 inline constexpr uint8_t kTapChunkFormat = 1;
 inline constexpr size_t kTapTextMax = 255;  // of a stream's end
+/// The highest number of a checkpoint that another node may name: a copy goes on counting behind it.
+inline constexpr uint64_t kTapCheckpointMax = uint64_t{1} << 62;
 
 enum class TapFrameType : uint8_t {
   kSnapshot = 1,       // operations of this range follow

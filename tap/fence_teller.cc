@@ -1,5 +1,7 @@
 #include "tap/fence_teller.h"
 
+#include <utility>
+
 #include "base/log.h"
 #include "proto/epoch.h"
 

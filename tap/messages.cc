@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "proto/epoch.h"
+#include "proto/tap_frame.h"
+
 namespace cairn::tap {
 namespace {
 
@@ -48,6 +51,7 @@ Status CheckOpen(const OpenStream& open, uint32_t vbucket_count) {
   const auto bad = [&](std::string_view what) { return BadEntry("open", open.vbucket, what); };
   if (open.vbucket.get() >= vbucket_count) return bad("does not exist");
   if (open.seqno.get() > kSeqnoMax || open.snapshot_end.get() > kSeqnoMax) return bad("no such seqno");
+  if (open.checkpoint.get() > proto::kTapCheckpointMax) return bad("no such checkpoint");
   if (open.snapshot_start > open.seqno || open.seqno > open.snapshot_end) {
     return bad("the seqno lies outside of its snapshot");
   }
@@ -60,6 +64,7 @@ Status CheckProgress(const Progress& progress, uint32_t vbucket_count) {
   const auto bad = [&](std::string_view what) { return BadEntry("progress", progress.vbucket, what); };
   if (progress.vbucket.get() >= vbucket_count) return bad("does not exist");
   if (progress.applied.get() > kSeqnoMax || progress.verified.get() > kSeqnoMax) return bad("no such seqno");
+  if (progress.verified_checkpoint.get() > proto::kTapCheckpointMax) return bad("no such checkpoint");
   if (progress.persisted > progress.applied) return bad("more persisted than applied");
   return Status::Ok();
 }
@@ -81,6 +86,7 @@ Status CheckAnswer(const StreamAnswer& answer, uint32_t vbucket_count) {
   if (answer.rollback.get() > kSeqnoMax || answer.high.get() > kSeqnoMax || answer.purged.get() > kSeqnoMax) {
     return bad("no such seqno");
   }
+  if (!proto::CanBeNamed(answer.epoch)) return bad("no such epoch");
   const auto& log = answer.failover_log;
   if (log.size() > proto::kFailoverEntriesMax) return bad("failover log too long");
   if (answer.reason == EndReason::kOk && log.empty()) return bad("no failover log");
@@ -150,6 +156,7 @@ Status Check(const ConsumerMessage& message, uint32_t vbucket_count, bool first)
   for (const Progress& p : message.progress) CAIRN_RETURN_IF_ERROR(CheckProgress(p, vbucket_count));
   for (const FenceNotice& fence : message.fence) {
     if (fence.vbucket.get() >= vbucket_count) return BadEntry("fence", fence.vbucket, "does not exist");
+    if (!proto::CanBeNamed(fence.epoch)) return BadEntry("fence", fence.vbucket, "no such epoch");
   }
   if (message.credit_bytes > kWindowBytesMax) return Bad("more than 1 GiB of credits");
   return Status::Ok();

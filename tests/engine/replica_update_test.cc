@@ -141,7 +141,7 @@ TEST_F(ReplicaUpdate, Hole7_AMarkerThatSaysNothingNewIsNoError) {
     proto::Marker m;
     m.type = type;
     m.update.bytes.fill(id);
-    m.start = Seqno(1);
+    m.start = Seqno(type == proto::MarkerType::kOnlineUpdateStart ? seqno - 1 : 0);
     m.end = Seqno(seqno - 1);
     return Item::NewMarker(proto::EncodeMarker(m), Seqno(seqno));
   };

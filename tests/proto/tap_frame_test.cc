@@ -277,6 +277,21 @@ TEST(TapFrame, LargestAndSmallestFit) {
   EXPECT_THAT(ErrorOf(chunk, kItemMax - 1), HasSubstr("value too large"));
 }
 
+TEST(TapFrame, TheHighestCheckpointAndEpochAreTaken) {
+  TapFrame head = Snapshot(1, 0, 1);
+  head.checkpoint = CheckpointId(kTapCheckpointMax);
+  TapChunkWriter writer;
+  writer.BeginSnapshot(head);
+  writer.EndSnapshot(true);
+  writer.AddCheckpointEnd(Vbid(1), head.checkpoint, Seqno(1), std::nullopt);
+  writer.AddVbucketState(Vbid(1), 1, (uint64_t{1} << 63) - 1);
+  const auto frames = ReadAll(writer.Take());
+  ASSERT_TRUE(frames.ok()) << frames.status().ToString();
+  EXPECT_EQ((*frames)[0].checkpoint, head.checkpoint);
+  EXPECT_EQ((*frames)[1].checkpoint, head.checkpoint);
+  EXPECT_EQ((*frames)[2].epoch, (uint64_t{1} << 63) - 1);
+}
+
 TEST(TapFrame, AStreamEndsTextIsCut) {
   TapChunkWriter writer;
   writer.AddStreamEnd(Vbid(1), 1, std::string(300, 't'));
@@ -355,6 +370,15 @@ INSTANTIATE_TEST_SUITE_P(
         Forged{"varint_too_long",
                WithSnapshot(1, {"\x02\x00\x01\x00\x80\x80\x80\x80\x80\x80\x80\x80\x80\x02\x00k", 16}),
                "cut short"},
+        Forged{
+            "checkpoint_too_large",
+            B({"\x01\x01\x01\x01\x02\x64\x0a\x81\x80\x80\x80\x80\x80\x80\x80\x40\x5a\x00\x00\x00\x00", 21}),
+            "a checkpoint that does not exist"},
+        Forged{"last_checkpoint_ends",
+               B({"\x01\x03\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x01\x00", 15}),
+               "a checkpoint that does not exist"},
+        Forged{"epoch_too_large", B({"\x01\x04\x01\x01\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", 14}),
+               "an epoch that does not exist"},
         Forged{"checkpoint_end_flag", B({"\x01\x03\x01\x01\x01\x02", 6}), "unknown flag of a checkpoint end"},
         Forged{"checkpoint_end_cut", B({"\x01\x03\x01\x01\x01\x01\x00", 7}), "checkpoint end cut short"},
         Forged{"state", B({"\x01\x04\x01\x05\x00", 5}), "unknown vbucket state"},

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include "proto/disk_record.h"
 #include "proto/tap_frame.h"
 #include "tests/tap/pipe.h"
 
@@ -312,6 +313,24 @@ TEST_F(TapBadPeerTest, TheEndOfACheckpointThatIsNotHere) {
   ExpectRefused("the end of a checkpoint that is not here");
 }
 
+TEST_F(TapBadPeerTest, ACheckpointWithoutANext) {
+  Begin();
+  Snapshot(Head(0, 0, 3), {1, 3});
+  Chunk();
+  ExpectFine();
+  writer_.AddCheckpointEnd(Vbid(0), CheckpointId(UINT64_MAX), Seqno(3), std::nullopt);
+  Chunk();
+  ExpectRefused("a checkpoint that does not exist");
+  EXPECT_EQ(b.At(Vbid(0)).open_checkpoint, CheckpointId(1));
+}
+
+TEST_F(TapBadPeerTest, AnEpochAboveWhichNobodyIsPromoted) {
+  Welcome();
+  Answer({Ok(0, UINT64_MAX)});
+  ExpectRefused("answer of vbucket 0: no such epoch");
+  EXPECT_EQ(b.At(Vbid(0)).epoch, 0u);
+}
+
 TEST_F(TapBadPeerTest, AStateThatNobodyAskedFor) {
   Begin();
   writer_.AddVbucketState(Vbid(0), 1, 9);
@@ -410,6 +429,67 @@ TEST_F(TapBadPeerTest, WhatIsDroppedIsNotApplied) {
   Answer({Ok(1)});
   ExpectFine();
 }
+
+// --- markers that do not fit where they stand: behind operations 1 and 3, at 5 ---
+
+struct MarkerCase {
+  const char* name;
+  proto::MarkerType type;
+  uint64_t start, end;
+  bool fits;
+};
+class TapBadMarkerTest : public TapBadPeerTest, public ::testing::WithParamInterface<MarkerCase> {
+ protected:
+  void AddMarker() {
+    proto::Marker marker;
+    marker.type = GetParam().type;
+    marker.update.bytes[0] = 1;
+    marker.start = Seqno(GetParam().start);
+    marker.end = Seqno(GetParam().end);
+    writer_.AddOperation(*Item::NewMarker(proto::EncodeMarker(marker), Seqno(5)), false);
+    // What was here before is changed in the window.
+    writer_.AddOperation(*Item::NewDeleted("k3", false, ItemMeta{0, 0, Cas(6), Seqno(6)}), false);
+    writer_.EndSnapshot(true);
+    Chunk();
+  }
+  void ExpectTaken(bool fits, Seqno before) {
+    if (!fits) ExpectRefused("vbucket 0: a snapshot that cannot be understood");
+    if (fits) ExpectFine();
+    EXPECT_EQ(Applied(0), fits ? Seqno(6) : before);
+  }
+};
+
+TEST_P(TapBadMarkerTest, BehindWhatIsHere) {
+  Begin();
+  Snapshot(Head(0, 0, 3), {1, 3});
+  writer_.BeginSnapshot(Head(0, 3, 6));
+  AddMarker();
+  ExpectTaken(GetParam().fits, Seqno(3));
+}
+
+TEST_P(TapBadMarkerTest, InTheMiddleOfASnapshot) {
+  Begin();
+  writer_.BeginSnapshot(Head(0, 0, 6));
+  writer_.AddOperation(*Value("k1", 1), false);
+  writer_.AddOperation(*Value("k3", 3), false);
+  AddMarker();
+  ExpectTaken(GetParam().fits, Seqno(0));
+}
+
+using proto::MarkerType;
+INSTANTIATE_TEST_SUITE_P(
+    Cases, TapBadMarkerTest,
+    ::testing::Values(MarkerCase{"start", MarkerType::kOnlineUpdateStart, 3, 0, true},
+                      MarkerCase{"start_behind_a_gap", MarkerType::kOnlineUpdateStart, 4, 0, true},
+                      MarkerCase{"start_below_what_is_here", MarkerType::kOnlineUpdateStart, 2, 0, false},
+                      MarkerCase{"start_at_itself", MarkerType::kOnlineUpdateStart, 5, 0, false},
+                      MarkerCase{"complete", MarkerType::kOnlineUpdateComplete, 1, 3, true},
+                      MarkerCase{"complete_too_low", MarkerType::kOnlineUpdateComplete, 1, 2, false},
+                      MarkerCase{"revert", MarkerType::kOnlineUpdateRevert, 1, 3, true},
+                      MarkerCase{"revert_too_low", MarkerType::kOnlineUpdateRevert, 1, 2, false},
+                      MarkerCase{"revert_of_what_comes", MarkerType::kOnlineUpdateRevert, 1, 5, false},
+                      MarkerCase{"revert_backwards", MarkerType::kOnlineUpdateRevert, 4, 3, false}),
+    [](const auto& param) { return std::string(param.param.name); });
 
 }  // namespace
 }  // namespace cairn::tap

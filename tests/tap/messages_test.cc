@@ -60,6 +60,7 @@ TEST(TapMessages, OrdinaryOnesAreTaken) {
   message.close.push_back(Vbid(0));
   message.progress.push_back({Vbid(1), 9, Seqno(7), Seqno(7), Seqno(0), CheckpointId(0), false, false});
   message.fence.push_back({Vbid(2), 4});
+  message.fence.push_back({Vbid(3), (uint64_t{1} << 63) - 1});
   EXPECT_TRUE(Check(message, kVbuckets, true).ok()) << Check(message, kVbuckets, true).ToString();
   EXPECT_TRUE(Check(ConsumerMessage{}, kVbuckets, false).ok());
   EXPECT_TRUE(Check(Welcoming(), kVbuckets, true).ok());
@@ -146,6 +147,22 @@ INSTANTIATE_TEST_SUITE_P(
                       m.fence.push_back({Vbid(99), 1});
                     },
                     "fence of vbucket 99"},
+        BadConsumer{"fence_epoch",
+                    [](M& m) {
+                      m.fence.push_back({Vbid(9), uint64_t{1} << 63});
+                    },
+                    "fence of vbucket 9: no such epoch"},
+        BadConsumer{"fence_last_epoch",
+                    [](M& m) {
+                      m.fence.push_back({Vbid(9), UINT64_MAX});
+                    },
+                    "fence of vbucket 9: no such epoch"},
+        BadConsumer{"open_checkpoint",
+                    [](M& m) { AddOpen(m).checkpoint = CheckpointId((uint64_t{1} << 62) + 1); },
+                    "no such checkpoint"},
+        BadConsumer{"progress_checkpoint",
+                    [](M& m) { AddProgress(m).verified_checkpoint = CheckpointId(UINT64_MAX); },
+                    "no such checkpoint"},
         BadConsumer{"progress_vbucket", [](M& m) { AddProgress(m).vbucket = Vbid(64); },
                     "progress of vbucket 64"},
         BadConsumer{"progress_seqno", [](M& m) { AddProgress(m).applied = Seqno(kSeqnoMax + 1); },
@@ -189,6 +206,14 @@ INSTANTIATE_TEST_SUITE_P(
         BadProducer{"answer_text", false, [](P& m) { AddAnswer(m).text.assign(1025, 't'); }, "text too long"},
         BadProducer{"answer_seqno", false, [](P& m) { AddAnswer(m).high = Seqno(kSeqnoMax + 1); },
                     "no such seqno"},
+        BadProducer{"answer_epoch", false, [](P& m) { AddAnswer(m).epoch = UINT64_MAX; },
+                    "answer of vbucket 7: no such epoch"},
+        BadProducer{"refusal_epoch", false,
+                    [](P& m) {
+                      AddAnswer(m).epoch = uint64_t{1} << 63;
+                      m.answers[0].reason = EndReason::kFenced;
+                    },
+                    "no such epoch"},
         BadProducer{"no_history", false, [](P& m) { AddAnswer(m).failover_log.clear(); }, "no failover log"},
         BadProducer{"history_long", false, [](P& m) { AddAnswer(m).failover_log.resize(1025); }, "too long"},
         BadProducer{"history_order", false,
