@@ -23,9 +23,7 @@ void BeginThread(std::string_view name, ThreadRole role) {
   TakeRole(role);
 }
 
-void GiveWay() {
-  if (current_role != ThreadRole::kServing) sched_yield();
-}
+void GiveWay() { sched_yield(); }
 
 void TakeRole(ThreadRole role) {
   if (role == current_role || role == ThreadRole::kServing) return;

@@ -26,8 +26,8 @@ void BeginThread(std::string_view name, ThreadRole role = ThreadRole::kServing);
 /// call.
 void TakeRole(ThreadRole role);
 
-/// Of a thread that does not serve: lets those go first that wait for its CPU. Called between two pieces of
-/// work of some tens of microseconds, never with a lock held that a serving thread takes. Costs less than a
+/// Lets those go first that wait for the calling thread's CPU. Called in long work between two pieces of some
+/// tens or hundreds of microseconds, never with a lock held that a serving thread takes. Costs less than a
 /// microsecond when nobody waits.
 void GiveWay();
 

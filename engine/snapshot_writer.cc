@@ -490,6 +490,7 @@ void SnapshotWriter::EjectWritten() {
   for (const Piece& piece : gathered_) {
     VBucket& vb = *core_.vbuckets[piece.vbucket.get()];
     for (size_t at = 0; at < piece.changes.size(); at += kItemsPerLock) {
+      GiveWay();
       Effects fx;
       MutexLock lock(vb.mutex);
       if (vb.content() != piece.content) break;

@@ -203,7 +203,11 @@ std::string ConsumerSession::Converse(Connection& connection) {
         sleep_ns = connection.asleep_until_ns - now_ns;
       }
     }
-    if (sleep_ns > 0) waker_.Wait(sleep_ns);
+    if (sleep_ns > 0) {
+      waker_.Wait(sleep_ns);
+    } else {
+      GiveWay();
+    }
   }
   {
     MutexLock turn(connection.turn);

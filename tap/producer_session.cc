@@ -132,6 +132,7 @@ bool ProducerSession::Send(size_t& bytes) {
     }
     if (!message.has_value()) return false;
     bytes += message->chunk.size();
+    const bool large = message->chunk.size() >= options_.producer.chunk_bytes / 2;
     watch_.Begin(clock_.SteadyNs());
     const bool written = link_.Write(*std::move(message));
     watch_.End();
@@ -139,6 +140,7 @@ bool ProducerSession::Send(size_t& bytes) {
       over_.store(true, std::memory_order_release);
       return false;
     }
+    if (large) GiveWay();
   }
   return true;
 }
