@@ -79,6 +79,10 @@ bool AdminCalls::Sleep(const grpc::ServerContext& context, int64_t ms) const {
   return false;
 }
 
+std::function<bool()> AdminCalls::Wanted(const grpc::ServerContext& context) const {
+  return [this, &context] { return Sleep(context, 0); };
+}
+
 Status AdminCalls::NeedTap() const {
   if (deps_.tap != nullptr) return Status::Ok();
   return Status(Code::kNotSupported,
@@ -195,7 +199,7 @@ grpc::Status AdminCalls::AddSource(grpc::ServerContext* context, const admin::v1
     source.address = request->address();
     source.name = request->name();
     source.vbuckets = std::move(named.vbuckets);
-    CAIRN_ASSIGN_OR_RETURN(const tap::Source added, deps_.tap->Add(source));
+    CAIRN_ASSIGN_OR_RETURN(const tap::Source added, deps_.tap->Add(source, Wanted(*context)));
     reply->set_address(added.address);
     const size_t count = added.vbuckets.empty() ? deps_.engine->vbucket_count() : added.vbuckets.size();
     reply->set_vbuckets(static_cast<uint32_t>(count));
@@ -209,7 +213,7 @@ grpc::Status AdminCalls::RemoveSource(grpc::ServerContext* context,
                                       admin::v1::RemoveSourceReply* reply) {
   const auto remove = [&]() -> Status {
     CAIRN_RETURN_IF_ERROR(NeedTap());
-    CAIRN_ASSIGN_OR_RETURN(const uint32_t vbuckets, deps_.tap->Remove(request->address()));
+    CAIRN_ASSIGN_OR_RETURN(const uint32_t vbuckets, deps_.tap->Remove(request->address(), Wanted(*context)));
     reply->set_vbuckets(vbuckets);
     return Status::Ok();
   };
@@ -281,7 +285,7 @@ grpc::Status AdminCalls::Promote(grpc::ServerContext* context, const admin::v1::
     engine::PromoteOptions options;
     options.epoch_min = request->epoch_min();
     options.force = request->force();
-    CAIRN_RETURN_IF_ERROR(deps_.tap->Promote(named.vbuckets, options));
+    CAIRN_RETURN_IF_ERROR(deps_.tap->Promote(named.vbuckets, options, Wanted(*context)));
     reply->set_vbuckets(static_cast<uint32_t>(named.vbuckets.size()));
     return Status::Ok();
   };
@@ -300,7 +304,9 @@ grpc::Status AdminCalls::Demote(grpc::ServerContext* context, const admin::v1::D
     const VbucketState to = dead ? VbucketState::kDead : VbucketState::kReplica;
     CAIRN_ASSIGN_OR_RETURN(NamedVbuckets named, FromWire(request->vbuckets(), deps_.engine->vbucket_count()));
     if (named.all) named.vbuckets = VbucketsIn([to](VbucketState state) { return state != to; });
-    if (!named.vbuckets.empty()) CAIRN_RETURN_IF_ERROR(deps_.tap->Demote(named.vbuckets, to));
+    if (!named.vbuckets.empty()) {
+      CAIRN_RETURN_IF_ERROR(deps_.tap->Demote(named.vbuckets, to, Wanted(*context)));
+    }
     reply->set_vbuckets(static_cast<uint32_t>(named.vbuckets.size()));
     return Status::Ok();
   };
@@ -317,7 +323,8 @@ grpc::Status AdminCalls::Takeover(grpc::ServerContext* context, const admin::v1:
                            FromWire(request->vbuckets(), deps_.engine->vbucket_count()));
     const uint32_t asked_ms = request->timeout_ms() == 0 ? kTakeoverMs : request->timeout_ms();
     const auto timeout_ms = static_cast<uint32_t>(std::min<int64_t>(asked_ms, AdminService::kWaitMaxMs));
-    CAIRN_RETURN_IF_ERROR(deps_.tap->Takeover(request->address(), named.vbuckets, timeout_ms));
+    CAIRN_RETURN_IF_ERROR(
+        deps_.tap->Takeover(request->address(), named.vbuckets, timeout_ms, Wanted(*context)));
     const size_t count = named.all ? deps_.engine->vbucket_count() : named.vbuckets.size();
     reply->set_vbuckets(static_cast<uint32_t>(count));
     return Status::Ok();

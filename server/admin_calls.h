@@ -16,7 +16,7 @@ class AdminCalls final : public admin::v1::Admin::Service {
  public:
   AdminCalls(const AdminOptions& options, const AdminDeps& deps);
 
-  /// Watches end, waits for updates too; new calls are refused.
+  /// Watches and takeovers end, waits for updates too; a change whose turn has not come is not made.
   void BeginStop();
 
   grpc::Status GetNode(grpc::ServerContext* context, const admin::v1::GetNodeRequest* request,
@@ -69,6 +69,9 @@ class AdminCalls final : public admin::v1::Admin::Service {
   std::vector<Vbid> VbucketsIn(const std::function<bool(engine::VbucketState)>& wanted) const;
   /// Returns after `ms`, or at once when the call is cancelled or the service stops: false then.
   bool Sleep(const grpc::ServerContext& context, int64_t ms) const CAIRN_EXCLUDES(mutex_);
+
+  /// For TapService: the call is not cancelled, and the service does not stop.
+  std::function<bool()> Wanted(const grpc::ServerContext& context) const;
 
   const AdminOptions options_;
   const AdminDeps deps_;

@@ -5,8 +5,8 @@
 //
 // Owner: main, or a test. Everything in its dependencies outlives it; stop it before them. Calls run on
 // gRPC's threads, and each is bounded: long ones wait until their client's deadline, at most kWaitMaxMs, and
-// what they began goes on without them. Errors are gRPC statuses by the one table of base/status.h, with the
-// code's name in front of the text.
+// what they began goes on without them, but for a takeover, which ends with its call. Errors are gRPC
+// statuses by the one table of base/status.h, with the code's name in front of the text.
 
 #include <cstdint>
 #include <functional>

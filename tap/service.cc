@@ -227,17 +227,23 @@ void TapService::Stop() { impl_->Stop(); }
 const std::string& TapService::node_name() const { return impl_->options().node_name; }
 std::vector<std::string> TapService::addresses() const { return impl_->addresses(); }
 uint16_t TapService::port() const { return impl_->port(); }
-Result<Source> TapService::Add(const Source& source) { return impl_->Add(source); }
-Result<uint32_t> TapService::Remove(const std::string& address) { return impl_->Remove(address); }
+Result<Source> TapService::Add(const Source& source, const Wanted& wanted) {
+  return impl_->Add(source, wanted);
+}
+Result<uint32_t> TapService::Remove(const std::string& address, const Wanted& wanted) {
+  return impl_->Remove(address, wanted);
+}
 std::vector<Source> TapService::sources() const { return impl_->sources(); }
-Status TapService::Promote(const VbucketSet& vbuckets, const engine::PromoteOptions& options) {
-  return impl_->Promote(vbuckets, options);
+Status TapService::Promote(const VbucketSet& vbuckets, const engine::PromoteOptions& options,
+                           const Wanted& wanted) {
+  return impl_->Promote(vbuckets, options, wanted);
 }
-Status TapService::Demote(const VbucketSet& vbuckets, engine::VbucketState to) {
-  return impl_->Demote(vbuckets, to);
+Status TapService::Demote(const VbucketSet& vbuckets, engine::VbucketState to, const Wanted& wanted) {
+  return impl_->Demote(vbuckets, to, wanted);
 }
-Status TapService::Takeover(const std::string& address, const VbucketSet& vbuckets, uint32_t timeout_ms) {
-  return impl_->Takeover(address, vbuckets, timeout_ms);
+Status TapService::Takeover(const std::string& address, const VbucketSet& vbuckets, uint32_t timeout_ms,
+                            const Wanted& wanted) {
+  return impl_->Takeover(address, vbuckets, timeout_ms, wanted);
 }
 std::vector<ConnectionInfo> TapService::Connections(bool streams) const {
   return impl_->Connections(streams);

@@ -8,9 +8,12 @@
 // active here no more). Demoting it forgets the promotion.
 //
 // Owner: main, between Engine::Open and Engine::Shutdown. Threads: its methods may be called from any thread;
-// those that change something wait for the disk, and for each other.
+// those that change something wait for the disk, and for each other: minutes, behind a takeover. Each asks
+// when its turn comes whether it is still wanted: CANCELLED, and nothing has changed, when it is not, or this
+// node shuts down.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -41,6 +44,11 @@ class TapService {
     uint32_t idle_timeout_ms = 30'000;
   };
 
+  /// False: whoever asked for a change does not wait for it any more. Empty: somebody always does. Called by
+  /// the changing call, on its thread and without blocking; it takes no lock under which a TapService is
+  /// called.
+  using Wanted = std::function<bool()>;
+
   /// On return the vbuckets of --replica-of are replicas, durably, and consumers are served. NOT_SUPPORTED:
   /// the engine has no disk. CORRUPTION: replication.conf does not parse.
   static Result<std::unique_ptr<TapService>> Start(const Options& options, engine::Replication& replication,
@@ -61,20 +69,23 @@ class TapService {
   /// and are taken from a source that had them. Returns what is followed. INVALID_ARGUMENT: not HOST:PORT, or
   /// a vbucket that cannot be. While some of them are active here the source is asked first: TMP_FAIL when it
   /// does not answer, INVALID_ARGUMENT when it refuses (this node itself, …), and nothing has changed.
-  Result<Source> Add(const Source& source);
+  Result<Source> Add(const Source& source, const Wanted& wanted = {});
   /// The vbuckets stay replicas. Returns how many were followed; NOT_FOUND.
-  Result<uint32_t> Remove(const std::string& address);
+  Result<uint32_t> Remove(const std::string& address, const Wanted& wanted = {});
   /// Without what was promoted here.
   std::vector<Source> sources() const;
 
   /// To active, all or none; their sources are left first, and told.
-  Status Promote(const VbucketSet& vbuckets, const engine::PromoteOptions& options);
+  Status Promote(const VbucketSet& vbuckets, const engine::PromoteOptions& options,
+                 const Wanted& wanted = {});
   /// kReplica: what has a source is followed again. kDead: it is not.
-  Status Demote(const VbucketSet& vbuckets, engine::VbucketState to);
+  Status Demote(const VbucketSet& vbuckets, engine::VbucketState to, const Wanted& wanted = {});
   /// Moves the vbuckets (empty: all that are not active here with data of their own) here from their active,
   /// with writes running there. TIMEOUT: some have not arrived: those that had a source follow it again, the
-  /// others stay replicas without one. INVALID_ARGUMENT: one that was named is active here and not empty.
-  Status Takeover(const std::string& address, const VbucketSet& vbuckets, uint32_t timeout_ms);
+  /// others stay replicas without one. CANCELLED: the same, because it is not wanted any more.
+  /// INVALID_ARGUMENT: one that was named is active here and not empty.
+  Status Takeover(const std::string& address, const VbucketSet& vbuckets, uint32_t timeout_ms,
+                  const Wanted& wanted = {});
 
   /// Both directions. Without `streams` their lists are empty.
   std::vector<ConnectionInfo> Connections(bool streams) const;

@@ -82,6 +82,15 @@ void TapService::Impl::FollowAsIn(const ReplicationConf& conf) {
   }
 }
 
+Status TapService::Impl::CheckWanted(const Wanted& wanted) {
+  {
+    MutexLock lock(stop_mutex_);
+    if (stopping_) return Status(Code::kCancelled, "this node is shutting down");
+  }
+  if (!wanted || wanted()) return Status::Ok();
+  return Status(Code::kCancelled, "nobody waits for it any more");
+}
+
 Status TapService::Impl::Await(const engine::PendingRef& pending) {
   while (!pending->ready()) {
     if (!SleepUnlessStopping(kPollNs)) return Status(Code::kAmbiguous, "shutting down");
@@ -165,13 +174,15 @@ Status TapService::Impl::AddSource(const Source& source) {
   return MakeReplicas(source.vbuckets);
 }
 
-Result<Source> TapService::Impl::Add(const Source& source) {
+Result<Source> TapService::Impl::Add(const Source& source, const Wanted& wanted) {
   Source added = source;
   if (added.name.empty()) added.name = options_.node_name;
   CAIRN_RETURN_IF_ERROR(CheckSource(added));
   CAIRN_ASSIGN_OR_RETURN(added.vbuckets, Normalize(source.vbuckets));
   MutexLock change(change_mutex_);
+  CAIRN_RETURN_IF_ERROR(CheckWanted(wanted));
   CAIRN_RETURN_IF_ERROR(ProbeBeforeGivingUp(added));
+  CAIRN_RETURN_IF_ERROR(CheckWanted(wanted));
   // Nobody else applies to these vbuckets while they change.
   ReplicationConf without = conf();
   without.RemoveFromSources(added.vbuckets);
@@ -182,8 +193,9 @@ Result<Source> TapService::Impl::Add(const Source& source) {
   return *conf().FindSource(added.address);
 }
 
-Result<uint32_t> TapService::Impl::Remove(const std::string& address) {
+Result<uint32_t> TapService::Impl::Remove(const std::string& address, const Wanted& wanted) {
   MutexLock change(change_mutex_);
+  CAIRN_RETURN_IF_ERROR(CheckWanted(wanted));
   ReplicationConf next = conf();
   const Source* const source = next.FindSource(address);
   if (source == nullptr) return Status(Code::kNotFound, "'" + address + "' is not followed");
@@ -194,9 +206,11 @@ Result<uint32_t> TapService::Impl::Remove(const std::string& address) {
   return count;
 }
 
-Status TapService::Impl::Promote(const VbucketSet& vbuckets, const engine::PromoteOptions& promote) {
+Status TapService::Impl::Promote(const VbucketSet& vbuckets, const engine::PromoteOptions& promote,
+                                 const Wanted& wanted) {
   CAIRN_ASSIGN_OR_RETURN(const VbucketSet set, Normalize(vbuckets));
   MutexLock change(change_mutex_);
+  CAIRN_RETURN_IF_ERROR(CheckWanted(wanted));
   const ReplicationConf before = conf();
   ReplicationConf next = before;
   for (const Source& source : before.Followed()) {
@@ -217,12 +231,13 @@ Status TapService::Impl::Promote(const VbucketSet& vbuckets, const engine::Promo
   return Status::Ok();
 }
 
-Status TapService::Impl::Demote(const VbucketSet& vbuckets, engine::VbucketState to) {
+Status TapService::Impl::Demote(const VbucketSet& vbuckets, engine::VbucketState to, const Wanted& wanted) {
   if (to != engine::VbucketState::kReplica && to != engine::VbucketState::kDead) {
     return Status(Code::kInvalidArgument, "a vbucket is demoted to replica or dead");
   }
   CAIRN_ASSIGN_OR_RETURN(const VbucketSet set, Normalize(vbuckets));
   MutexLock change(change_mutex_);
+  CAIRN_RETURN_IF_ERROR(CheckWanted(wanted));
   ReplicationConf next = conf();
   next.RemovePromotions(set);
   if (to == engine::VbucketState::kDead) {
@@ -235,15 +250,22 @@ Status TapService::Impl::Demote(const VbucketSet& vbuckets, engine::VbucketState
   return status;
 }
 
-// True: all of them are active here.
-bool TapService::Impl::RunTakeover(const Source& source, uint32_t timeout_ms) {
+// OK: all of them are active here.
+Status TapService::Impl::RunTakeover(const Source& source, uint32_t timeout_ms, const Wanted& wanted) {
   {
     MutexLock lock(state_mutex_);
     takeover_ = Begin(source, true);
   }
   const int64_t until_ns = clock_.SteadyNs() + int64_t{timeout_ms} * 1'000'000;
   bool done = false;
-  while (!done && clock_.SteadyNs() < until_ns && SleepUnlessStopping(kTakeoverPollNs)) {
+  Status status;
+  while (!done && status.ok()) {
+    static_cast<void>(SleepUnlessStopping(kTakeoverPollNs));
+    status = CheckWanted(wanted);
+    if (status.ok() && clock_.SteadyNs() >= until_ns) {
+      status =
+          Status(Code::kTimeout, "the takeover was not complete after " + std::to_string(timeout_ms) + " ms");
+    }
     MutexLock lock(state_mutex_);
     done = takeover_.session->takeover_done();
   }
@@ -252,21 +274,19 @@ bool TapService::Impl::RunTakeover(const Source& source, uint32_t timeout_ms) {
     MutexLock lock(state_mutex_);
     std::swap(ended, takeover_);
   }
-  return done;
+  return done ? Status::Ok() : status;
 }
 
 // A crash in the middle must not take back what has arrived: nobody else is active for that any more. So it
 // is written down before it happens, as with a promotion; a start forgets what is not active then. The giver
 // of what is active here is dead, durably: it need not be told.
-Status TapService::Impl::RunRecorded(const Source& source, uint32_t timeout_ms) {
+Status TapService::Impl::RunRecorded(const Source& source, uint32_t timeout_ms, const Wanted& wanted) {
   const ReplicationConf before = conf();
   ReplicationConf next = before;
   next.AddPromotion(source.address, source.vbuckets, true);
   CAIRN_RETURN_IF_ERROR(Save(std::move(next)));
-  Status status;
-  if (!RunTakeover(source, timeout_ms)) {
-    status =
-        Status(Code::kTimeout, "the takeover was not complete after " + std::to_string(timeout_ms) + " ms");
+  const Status status = RunTakeover(source, timeout_ms, wanted);
+  if (!status.ok()) {
     // The engine may have a last step before it that the session has asked for; it works them off in order.
     // When this node shuts down meanwhile, the next start finds out what has arrived.
     CAIRN_RETURN_IF_ERROR(Await(replication_.Promote({}, {})));
@@ -278,12 +298,13 @@ Status TapService::Impl::RunRecorded(const Source& source, uint32_t timeout_ms) 
   return status.ok() ? saved : status;
 }
 
-Status TapService::Impl::Takeover(const std::string& address, const VbucketSet& vbuckets,
-                                  uint32_t timeout_ms) {
+Status TapService::Impl::Takeover(const std::string& address, const VbucketSet& vbuckets, uint32_t timeout_ms,
+                                  const Wanted& wanted) {
   Source source{address, options_.node_name.substr(0, kNameSizeMax - 9) + ".takeover", {}};
   CAIRN_RETURN_IF_ERROR(CheckSource(source));
   CAIRN_ASSIGN_OR_RETURN(const VbucketSet set, Normalize(vbuckets));
   MutexLock change(change_mutex_);
+  CAIRN_RETURN_IF_ERROR(CheckWanted(wanted));
   // What has arrived in an earlier call is done.
   source.vbuckets = Difference(set, ActiveOf(Intersection(set, conf().PromotedFrom(address))));
   const VbucketSet own = WithOwnData(source.vbuckets);
@@ -295,11 +316,12 @@ Status TapService::Impl::Takeover(const std::string& address, const VbucketSet& 
   source.vbuckets = Difference(source.vbuckets, own);
   if (source.vbuckets.empty()) return Status::Ok();
   CAIRN_RETURN_IF_ERROR(ProbeBeforeGivingUp(source));
+  CAIRN_RETURN_IF_ERROR(CheckWanted(wanted));
   ReplicationConf without = conf();
   without.RemoveFromSources(source.vbuckets);
   FollowAsIn(without);
   Status status = MakeReplicas(source.vbuckets);
-  if (status.ok()) status = RunRecorded(source, timeout_ms);
+  if (status.ok()) status = RunRecorded(source, timeout_ms, wanted);
   FollowAsIn(conf());
   if (status.ok()) return status;
   const size_t arrived = ActiveOf(source.vbuckets).size();

@@ -23,12 +23,13 @@ class TapService::Impl {
   Status Start();
   void Stop();
 
-  Result<Source> Add(const Source& source);
-  Result<uint32_t> Remove(const std::string& address);
+  Result<Source> Add(const Source& source, const Wanted& wanted);
+  Result<uint32_t> Remove(const std::string& address, const Wanted& wanted);
   std::vector<Source> sources() const;
-  Status Promote(const VbucketSet& vbuckets, const engine::PromoteOptions& promote);
-  Status Demote(const VbucketSet& vbuckets, engine::VbucketState to);
-  Status Takeover(const std::string& address, const VbucketSet& vbuckets, uint32_t timeout_ms);
+  Status Promote(const VbucketSet& vbuckets, const engine::PromoteOptions& promote, const Wanted& wanted);
+  Status Demote(const VbucketSet& vbuckets, engine::VbucketState to, const Wanted& wanted);
+  Status Takeover(const std::string& address, const VbucketSet& vbuckets, uint32_t timeout_ms,
+                  const Wanted& wanted);
   std::vector<ConnectionInfo> Connections(bool streams) const;
   const Options& options() const { return options_; }
   std::vector<std::string> addresses() const;
@@ -61,15 +62,19 @@ class TapService::Impl {
   Status ProbeBeforeGivingUp(const Source& source) const;
   Status MakeReplicas(const VbucketSet& vbuckets) CAIRN_REQUIRES(change_mutex_);
   Status AddSource(const Source& source) CAIRN_REQUIRES(change_mutex_);
+  /// CANCELLED: it is not, or this node shuts down.
+  Status CheckWanted(const Wanted& wanted) CAIRN_EXCLUDES(stop_mutex_);
   /// AMBIGUOUS when this node is shut down meanwhile.
   Status Await(const engine::PendingRef& pending);
   Result<VbucketSet> Normalize(const VbucketSet& vbuckets) const;
   bool IsActive(Vbid vbucket) const;
   VbucketSet ActiveOf(const VbucketSet& vbuckets) const;
   VbucketSet WithOwnData(const VbucketSet& vbuckets) const;
-  bool RunTakeover(const Source& source, uint32_t timeout_ms) CAIRN_REQUIRES(change_mutex_);
+  Status RunTakeover(const Source& source, uint32_t timeout_ms, const Wanted& wanted)
+      CAIRN_REQUIRES(change_mutex_);
   /// RunTakeover of what are replicas here, on record before and behind it.
-  Status RunRecorded(const Source& source, uint32_t timeout_ms) CAIRN_REQUIRES(change_mutex_);
+  Status RunRecorded(const Source& source, uint32_t timeout_ms, const Wanted& wanted)
+      CAIRN_REQUIRES(change_mutex_);
 
   const Options options_;
   engine::Replication& replication_;

@@ -425,6 +425,71 @@ TEST(AdminServiceTest, ATakeoverFromNobodyEndsInTimeAndSaysSo) {
   EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(10));
 }
 
+// A node of replicas that takes them over from nobody, until `for_ms` is over or somebody ends it.
+class HopelessTakeover {
+ public:
+  HopelessTakeover(Node& node, uint32_t for_ms) {
+    EXPECT_TRUE(node.Client()->Demote({}, "replica", kWaitMs).ok());
+    call_ = std::thread([this, &node, for_ms] {
+      const Result<uint32_t> taken = node.Client()->Takeover({"127.0.0.1:1", {}, for_ms}, [] {});
+      answer_ = std::string(taken.status().message());
+    });
+    EXPECT_TRUE(Within(kWaitMs, [&] { return Runs(node); }));
+  }
+  ~HopelessTakeover() { Answer(); }
+  HopelessTakeover(const HopelessTakeover&) = delete;
+  HopelessTakeover& operator=(const HopelessTakeover&) = delete;
+  static bool Runs(Node& node) {
+    const auto state = node.Client()->ListReplication(false);
+    return state.ok() && state->connections.size() == 1;
+  }
+  const std::string& Answer() {
+    if (call_.joinable()) call_.join();
+    return answer_;
+  }
+
+ private:
+  std::string answer_;
+  std::thread call_;
+};
+
+TEST(AdminServiceTest, ATakeoverEndsWithTheService) {
+  Node b("node-b");
+  HopelessTakeover takeover(b, 20'000);
+  const auto begun = std::chrono::steady_clock::now();
+  b.admin().Stop();
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(2));
+  EXPECT_THAT(takeover.Answer(), StartsWith("CANCELLED: "));
+}
+
+TEST(AdminServiceTest, ATakeoverEndsWithItsClient) {
+  Node b("node-b");
+  ASSERT_TRUE(b.Client()->Demote({}, "replica", kWaitMs).ok());
+  wire::TakeoverRequest request;
+  request.set_address("127.0.0.1:1");
+  request.mutable_vbuckets()->set_all(true);
+  request.set_timeout_ms(20'000);
+  wire::ChangeReply reply;
+  grpc::ClientContext context;
+  std::thread impatient([&] {
+    EXPECT_TRUE(Within(kWaitMs, [&] { return HopelessTakeover::Runs(b); }));
+    context.TryCancel();
+  });
+  EXPECT_EQ(b.Stub()->Takeover(&context, request, &reply).error_code(), grpc::StatusCode::CANCELLED);
+  impatient.join();
+  EXPECT_TRUE(Within(2'000, [&] { return !HopelessTakeover::Runs(b); }));
+}
+
+TEST(AdminServiceTest, APromotionWhoseClientHasGoneBeforeItsTurnIsNotMade) {
+  Node b("node-b");
+  HopelessTakeover takeover(b, 2'000);
+  EXPECT_EQ(b.Client()->Promote({}, {0, false, 300}).status(), Code::kTimeout);
+  EXPECT_THAT(takeover.Answer(), StartsWith("TIMEOUT: "));
+  std::this_thread::sleep_for(milliseconds(300));
+  b.admin().Stop();
+  EXPECT_EQ(b.engine().HighSeqnos(engine::VbucketState::kReplica).size(), kVbuckets);
+}
+
 TEST(AdminServiceTest, AWatchSendsOneStatePerIntervalAndEndsWithTheService) {
   Node node("a");
   const auto client = node.Client();

@@ -95,5 +95,37 @@ TEST_F(TapHandsTest, WhatATakeoverHasNotBroughtIsFollowedAgain) {
   EXPECT_EQ(Followed(b.tap()), "7");
 }
 
+TEST_F(TapHandsTest, ATakeoverThatNobodyWantsAnyMoreEndsAndItsVbucketsAreFollowedAgain) {
+  Pair();
+  const auto begun = std::chrono::steady_clock::now();
+  const auto wanted = [&] {
+    return std::chrono::steady_clock::now() - begun < std::chrono::milliseconds(200);
+  };
+  const Status status = b.tap().Takeover("127.0.0.1:1", {}, 10'000, wanted);
+  EXPECT_EQ(status.code(), Code::kCancelled) << status.ToString();
+  EXPECT_THAT(std::string(status.message()), HasSubstr("0 of 8 vbuckets are active here"));
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(2));
+  a.Fill("later", 100);
+  EXPECT_TRUE(Eventually([&] { return b.SameAs(a); }));
+}
+
+/// Each waits for its turn behind a takeover, and its client has gone when that ends.
+TEST_F(TapHandsTest, ChangesThatNobodyWantsAnyMoreAreNotMade) {
+  Pair();
+  const std::string before = Conf(b);
+  std::thread taking([&] { EXPECT_EQ(b.tap().Takeover("127.0.0.1:1", {}, 1'000).code(), Code::kTimeout); });
+  EXPECT_TRUE(Eventually([&] { return b.Connection(false).address == "127.0.0.1:1"; }));
+  const auto gone = [] { return false; };
+  EXPECT_EQ(b.tap().Promote({}, {}, gone).code(), Code::kCancelled);
+  EXPECT_EQ(b.tap().Demote({}, VbucketState::kDead, gone).code(), Code::kCancelled);
+  EXPECT_EQ(b.tap().Remove(a.address(), gone).code(), Code::kCancelled);
+  EXPECT_EQ(b.tap().Add({"127.0.0.1:1", "", {}}, gone).code(), Code::kCancelled);
+  EXPECT_EQ(b.tap().Takeover(a.address(), {}, 5'000, gone).code(), Code::kCancelled);
+  taking.join();
+  EXPECT_TRUE(b.All(VbucketState::kReplica));
+  EXPECT_TRUE(a.All(VbucketState::kActive));
+  EXPECT_EQ(Conf(b), before);
+}
+
 }  // namespace
 }  // namespace cairn::tap
