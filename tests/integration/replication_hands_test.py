@@ -119,6 +119,22 @@ class Takeover(ClusterCase):
         giver.follow(taker, "--vbuckets", "3,5-7")
         self.same(giver, taker)
 
+    def test_a_node_that_is_told_to_stop_does_not_wait_for_it(self):
+        _, taker = self.pair()
+        nobody = "127.0.0.1:1"
+        answers = []
+        asking = threading.Thread(
+            target=lambda: answers.append(taker.ctl("takeover", nobody, "--wait", "60", check=False, timeout_s=90)))
+        asking.start()
+        wait_until(lambda: [source["address"] for source in taker.connections()] == [nobody], "the takeover runs")
+        begun = time.monotonic()
+        taker.stop()
+        self.assertLess(time.monotonic() - begun, 5)
+        asking.join()
+        self.assertIn("CANCELLED", answers[0].stderr + answers[0].stdout)
+        taker.start()
+        self.assertEqual(len(taker.seqnos(REPLICA)), VBUCKETS)
+
 
 class Mover:
     """Writes each key of its own once, to whichever of two nodes takes it, and remembers what was answered."""
