@@ -127,6 +127,14 @@ void DurabilityTracker::Forget(std::string_view replica) {
   }
 }
 
+void DurabilityTracker::Forget(std::string_view replica, Vbid vbucket) {
+  Shard& shard = ShardOf(vbucket);
+  MutexLock lock(shard.mutex);
+  const auto it = shard.entries.find(vbucket);
+  if (it == shard.entries.end()) return;
+  std::erase_if(it->second.copies, [&](const Copy& copy) { return copy.replica == replica; });
+}
+
 uint32_t DurabilityTracker::LiveReplicas(Vbid vbucket, uint64_t history) const {
   const Shard& shard = ShardOf(vbucket);
   MutexLock lock(shard.mutex);

@@ -110,6 +110,8 @@ class DurabilityTracker {
   void Report(std::string_view replica, Vbid vbucket, uint64_t history, Seqno applied, Seqno persisted);
   /// It is disconnected.
   void Forget(std::string_view replica);
+  /// It follows that vbucket no more, until it reports again.
+  void Forget(std::string_view replica, Vbid vbucket);
 
   // --- decisions ---
   /// Replicas that are connected and on that branch.

@@ -351,4 +351,8 @@ void Replication::ReportReplica(std::string_view replica, Vbid vbucket, uint64_t
 
 void Replication::ForgetReplica(std::string_view replica) { core_.durability.Forget(replica); }
 
+void Replication::ForgetReplica(std::string_view replica, Vbid vbucket) {
+  core_.durability.Forget(replica, vbucket);
+}
+
 }  // namespace cairn::engine

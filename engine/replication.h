@@ -284,6 +284,8 @@ class Replication {
                      Seqno persisted);
   /// It is disconnected: what it has counts no more for new decisions.
   void ForgetReplica(std::string_view replica);
+  /// Its stream of the vbucket has ended: the same, until it reports again.
+  void ForgetReplica(std::string_view replica, Vbid vbucket);
 
  private:
   struct Rep;

@@ -217,6 +217,8 @@ void Producer::Rep::Close(Vbid vbucket) {
   if (current == stream.get()) current = nullptr;
   Release(*stream);
   stream.reset();
+  // Nothing comes to it any more: a write that needs it is not done, rather than waited for in vain.
+  replication.ForgetReplica(hello.name, vbucket);
   --open_streams;
   std::erase(ready, vbucket);
   std::erase(backfills, vbucket);

@@ -54,6 +54,27 @@ TEST(DurabilityLevels, AMajorityIsMoreThanHalf) {
   EXPECT_EQ(MajorityOf(5), 3U);
 }
 
+TEST(DurabilityTracker, AReplicaThatFollowsAVbucketNoMoreCountsForTheOthersOnly) {
+  DurabilityTracker tracker(2);
+  const Vbid other(kVbucket.get() + 1);
+  Report(tracker, "a", 10, 10);
+  tracker.Report("a", other, kHistory, Seqno(7), Seqno(7));
+  EXPECT_EQ(tracker.LiveReplicas(kVbucket, kHistory), 1U);
+  tracker.Forget("b", kVbucket);
+  tracker.Forget("a", Vbid(99));
+  EXPECT_EQ(tracker.LiveReplicas(kVbucket, kHistory), 1U);
+  tracker.Forget("a", kVbucket);
+  EXPECT_EQ(tracker.LiveReplicas(kVbucket, kHistory), 0U);
+  EXPECT_FALSE(tracker.Possible(Level::kMajority, kVbucket, kHistory));
+  EXPECT_EQ(tracker.LiveReplicas(other, kHistory), 1U);
+  // What a majority had stays reached.
+  EXPECT_EQ(tracker.Outcome(Want(Level::kMajority, 10), Active()), Code::kOk);
+  EXPECT_EQ(tracker.Outcome(Want(Level::kMajority, 11), Active()), Code::kWouldBlock);
+  Report(tracker, "a", 11, 10);
+  EXPECT_EQ(tracker.LiveReplicas(kVbucket, kHistory), 1U);
+  EXPECT_EQ(tracker.Outcome(Want(Level::kMajority, 11), Active()), Code::kOk);
+}
+
 TEST(DurabilityTracker, MemoryIsDoneAtOnceWhateverHappens) {
   DurabilityTracker tracker(3);
   EXPECT_EQ(tracker.Outcome(Want(Level::kMemory, 9), ActiveView{}), Code::kOk);

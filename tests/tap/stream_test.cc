@@ -266,6 +266,36 @@ TEST_F(TapStreamTest, AnAnswerIsToBeSentAtOnce) {
   EXPECT_EQ(answer->answers[0].reason, EndReason::kRollback);
 }
 
+// A closed stream counted as a connected replica: a write that needed it was executed, and ambiguous.
+TEST_F(TapStreamTest, AReplicaCountsForAVbucketWhileItFollowsIt) {
+  Open();
+  Write(a, 100, "key-", "v");
+  const auto admits = [this](uint16_t vbucket) {
+    return a.E()->AdmitDurability(Vbid(vbucket), engine::DurabilityLevel::kMajority) ==
+           engine::DurabilityAdmission::kOk;
+  };
+  Pipe pipe(&a, &b, &clock_);
+  EXPECT_FALSE(admits(0));
+  pipe.Connect();
+  ASSERT_TRUE(pipe.CatchUp());
+  ASSERT_TRUE(pipe.RunUntil([&] { return admits(0) && admits(1); }));
+  // Closed by the replica.
+  pipe.consumer->Drop({Vbid(0)});
+  ASSERT_TRUE(pipe.RunUntil([&] { return !admits(0); }));
+  EXPECT_TRUE(admits(1));
+  // Ended by the source; the replica opens it again, and says anew how far it is.
+  const engine::PendingRef dead = a.R().Demote({Vbid(1)}, engine::VbucketState::kDead);
+  ASSERT_TRUE(dead->ready() && dead->status().ok());
+  ASSERT_TRUE(pipe.RunUntil([&] { return pipe.producer->info(pipe.now()).streams.size() == 2; }));
+  engine::PromoteOptions options;
+  options.clean = true;
+  const engine::PendingRef active = a.R().Promote({Vbid(1)}, options);
+  ASSERT_TRUE(active->ready() && active->status().ok());
+  EXPECT_FALSE(admits(1));
+  ASSERT_TRUE(pipe.RunUntil([&] { return admits(1); }));
+  EXPECT_FALSE(admits(0));
+}
+
 TEST_F(TapStreamTest, OnlineUpdatesAreFollowed) {
   Open();
   Pipe pipe(&a, &b, &clock_);
