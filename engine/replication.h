@@ -140,6 +140,12 @@ struct AdoptRequest {
                         // on
 };
 
+/// Of a vbucket another node is active, with this epoch.
+struct FenceRequest {
+  Vbid vbucket;
+  uint64_t epoch = 0;
+};
+
 /// The range that operations arrive in: they are applied as a whole, and `end` is exact.
 struct SnapshotRange {
   CheckpointId checkpoint;
@@ -268,9 +274,10 @@ class Replication {
   PendingRef Promote(std::vector<Vbid> vbuckets, const PromoteOptions& options);
   /// To replica or dead, durable when ready. Parked clients are answered.
   PendingRef Demote(std::vector<Vbid> vbuckets, VbucketState to);
-  /// Somebody else is active with `epoch`: at or above one's own an active or pending vbucket becomes dead,
-  /// durable when ready. Below: ACCESS_DENIED.
-  PendingRef Fence(Vbid vbucket, uint64_t epoch);
+  /// Somebody else is active with these epochs: at or above one's own an active or pending vbucket becomes
+  /// dead. All of them before anything is written, then durable when ready. ACCESS_DENIED when one is below:
+  /// that one stays as it is.
+  PendingRef Fence(std::vector<FenceRequest> requests);
   /// Takeover, giving side: clients wait from now on (state pending, in memory only) until Resume, or
   /// Handover, which makes it dead with `epoch`, durably. NOT_MY_VBUCKET when it is not active; NOT_SUPPORTED
   /// in the window of an online update.

@@ -209,30 +209,46 @@ Status DemoteNow(const ReplicationParts& parts, const std::vector<Vbid>& vbucket
   return WriteVbucketRecords(core, vbuckets);
 }
 
-Status FenceNow(const ReplicationParts& parts, Vbid vbucket, uint64_t epoch) {
-  Core& core = parts.core;
-  if (vbucket.get() >= core.vbuckets.size()) return NoSuchVbucket();
-  VBucket& vb = *core.vbuckets[vbucket.get()];
+/// In memory. True: it is to be recorded.
+Result<bool> FenceInMemory(Core& core, const FenceRequest& request) {
+  if (request.vbucket.get() >= core.vbuckets.size()) return NoSuchVbucket();
+  VBucket& vb = *core.vbuckets[request.vbucket.get()];
   Effects fx;
   bool serves = false;
   bool changed = false;
   {
     MutexLock lock(vb.mutex);
     if (!vb.exists()) return NoSuchVbucket();
-    if (epoch < vb.epoch()) {
+    if (request.epoch < vb.epoch()) {
       return Status(Code::kAccessDenied, "the epoch here is " + proto::FormatEpoch(vb.epoch()));
     }
     vb.Enter(core.CurrentPhase(), core.Now(), fx);
     serves = vb.state() == VbucketState::kActive || vb.state() == VbucketState::kPending;
-    changed = serves || epoch > vb.epoch() || vb.record_in_doubt();
+    changed = serves || request.epoch > vb.epoch() || vb.record_in_doubt();
     if (changed) vb.set_record_in_doubt(true);
-    vb.set_epoch(epoch);
+    vb.set_epoch(request.epoch);
     if (serves) vb.SetState(VbucketState::kDead, core.clock->WallNs(), core.Now(), fx);
   }
   core.Finish(vb, fx);
-  if (serves)
-    CAIRN_LOG(kWarn, "vbucket {}: fenced, another node is active with epoch {}", vbucket.get(), epoch);
-  return changed ? WriteVbucketRecords(core, {vbucket}) : Status::Ok();
+  if (serves) {
+    CAIRN_LOG(kWarn, "vbucket {}: fenced, another node is active with epoch {}", request.vbucket.get(),
+              proto::FormatEpoch(request.epoch));
+  }
+  return changed;
+}
+
+/// What is acknowledged behind a fence is lost, so nothing is written before all are dead.
+Status FenceNow(const ReplicationParts& parts, const std::vector<FenceRequest>& requests) {
+  Core& core = parts.core;
+  Status status;
+  std::vector<Vbid> changed;
+  for (const FenceRequest& request : requests) {
+    const Result<bool> news = FenceInMemory(core, request);
+    if (!news.ok() && status.ok()) status = news.status();
+    if (news.ok() && *news) changed.push_back(request.vbucket);
+  }
+  if (!changed.empty()) CAIRN_RETURN_IF_ERROR(WriteVbucketRecords(core, changed));
+  return status;
 }
 
 Status HandoverNow(const ReplicationParts& parts, Vbid vbucket, uint64_t epoch) {
@@ -295,9 +311,9 @@ PendingRef Replication::Demote(std::vector<Vbid> vbuckets, VbucketState to) {
   });
 }
 
-PendingRef Replication::Fence(Vbid vbucket, uint64_t epoch) {
+PendingRef Replication::Fence(std::vector<FenceRequest> requests) {
   const ReplicationParts& parts = rep_->parts;
-  return OnControl(parts, [&parts, vbucket, epoch] { return FenceNow(parts, vbucket, epoch); });
+  return OnControl(parts, [&parts, all = std::move(requests)] { return FenceNow(parts, all); });
 }
 
 PendingRef Replication::Handover(Vbid vbucket, uint64_t epoch) {

@@ -143,7 +143,7 @@ void FenceTeller::OnAnswer(const StreamAnswer& answer, Attempt& attempt) {
     // Two were promoted that did not know of each other, and this one has lost.
     CAIRN_LOG(kWarn, "vbucket {}: epoch {} is known elsewhere, above {} here", answer.vbucket.get(),
               proto::FormatEpoch(answer.epoch), proto::FormatEpoch(ours->second));
-    static_cast<void>(replication_.Fence(answer.vbucket, answer.epoch));
+    static_cast<void>(replication_.Fence({{answer.vbucket, answer.epoch}}));
   }
   if (answer.reason != EndReason::kFenced) attempt.waiting.erase(answer.vbucket);
 }

@@ -145,7 +145,12 @@ void Producer::OnMessage(const ConsumerMessage& message, int64_t now_ns) {
   }
   rep.credits += static_cast<int64_t>(message.credit_bytes);
   if (rep.credits > 0) rep.starved_ns = 0;
-  for (const FenceNotice& fence : message.fence) (void)rep.replication.Fence(fence.vbucket, fence.epoch);
+  if (!message.fence.empty()) {
+    std::vector<engine::FenceRequest> fences;
+    fences.reserve(message.fence.size());
+    for (const FenceNotice& fence : message.fence) fences.push_back({fence.vbucket, fence.epoch});
+    static_cast<void>(rep.replication.Fence(std::move(fences)));
+  }
   for (const Progress& progress : message.progress) {
     rep.OnProgress(progress, now_ns);
     if (rep.goodbye) return;

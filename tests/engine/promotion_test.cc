@@ -361,17 +361,41 @@ TEST_F(PromotionTest, AFencedActiveIsDeadForGood) {
   CatchUp();
   ASSERT_TRUE(Promote(b, All()).ok());
   const uint64_t epoch = b.At(Vbid(0)).epoch;
-  ASSERT_TRUE(Done(a.R().Fence(Vbid(0), epoch)).ok());
+  ASSERT_TRUE(Done(a.R().Fence({{Vbid(0), epoch}})).ok());
   EXPECT_EQ(a.At(Vbid(0)).state, VbucketState::kDead);
   EXPECT_EQ(a.At(Vbid(1)).state, VbucketState::kActive);
   a.CrashAndReopen();
   EXPECT_EQ(a.At(Vbid(0)).state, VbucketState::kDead);
   EXPECT_EQ(a.At(Vbid(0)).epoch, epoch);
-  EXPECT_EQ(Done(b.R().Fence(Vbid(0), epoch - 1)).code(), Code::kAccessDenied);
+  EXPECT_EQ(Done(b.R().Fence({{Vbid(0), epoch - 1}})).code(), Code::kAccessDenied);
   EXPECT_EQ(b.At(Vbid(0)).state, VbucketState::kActive);
   EXPECT_EQ(Done(a.R().Adopt({{Vbid(0), {}, epoch - 1}})).code(), Code::kAccessDenied);
   ASSERT_TRUE(Done(a.R().Adopt({{Vbid(0), b.At(Vbid(0)).failover_log, epoch}})).ok());
   EXPECT_EQ(a.At(Vbid(0)).state, VbucketState::kReplica);
+}
+
+// What a fenced active acknowledges is lost, so all are dead before the first of them is written down.
+TEST_F(PromotionTest, ManyAreFencedAtOnceAndOneThatIsBelowStays) {
+  OpenBoth();
+  SetAll(Keys(40), "v-");
+  CatchUp();
+  ASSERT_TRUE(Promote(b, All()).ok());
+  const uint64_t epoch = b.At(Vbid(0)).epoch;
+  int writes = 0;
+  b.store.SetHook([&](storage::MemoryStore::Op op) {
+    if (op != storage::MemoryStore::Op::kWriteLog) return;
+    ++writes;
+    for (const Vbid v : {Vbid(0), Vbid(2)}) EXPECT_EQ(b.At(v).state, VbucketState::kDead) << v.get();
+  });
+  EXPECT_EQ(Done(b.R().Fence({{Vbid(0), epoch + 1}, {Vbid(1), epoch - 1}, {Vbid(2), epoch + 1}})).code(),
+            Code::kAccessDenied);
+  b.store.SetHook(nullptr);
+  EXPECT_EQ(writes, 1);
+  EXPECT_EQ(b.At(Vbid(1)).state, VbucketState::kActive);
+  b.CrashAndReopen();
+  EXPECT_EQ(b.At(Vbid(0)).state, VbucketState::kDead);
+  EXPECT_EQ(b.At(Vbid(1)).state, VbucketState::kActive);
+  EXPECT_EQ(b.At(Vbid(2)).state, VbucketState::kDead);
 }
 
 TEST_F(PromotionTest, TwoThatDoNotKnowOfEachOtherHaveDifferentEpochsAndTheHigherWins) {
@@ -387,9 +411,9 @@ TEST_F(PromotionTest, TwoThatDoNotKnowOfEachOtherHaveDifferentEpochsAndTheHigher
   Node& winner = of_a > of_b ? a : b;
   Node& loser = of_a > of_b ? b : a;
   const uint64_t higher = std::max(of_a, of_b), lower = std::min(of_a, of_b);
-  EXPECT_EQ(Done(winner.R().Fence(Vbid(0), lower)).code(), Code::kAccessDenied);
+  EXPECT_EQ(Done(winner.R().Fence({{Vbid(0), lower}})).code(), Code::kAccessDenied);
   EXPECT_EQ(winner.At(Vbid(0)).state, VbucketState::kActive);
-  ASSERT_TRUE(Done(loser.R().Fence(Vbid(0), higher)).ok());
+  ASSERT_TRUE(Done(loser.R().Fence({{Vbid(0), higher}})).ok());
   EXPECT_EQ(loser.At(Vbid(0)).state, VbucketState::kDead);
   EXPECT_EQ(Done(loser.R().Adopt({{Vbid(0), loser.At(Vbid(0)).failover_log, lower}})).code(),
             Code::kAccessDenied);
@@ -397,7 +421,7 @@ TEST_F(PromotionTest, TwoThatDoNotKnowOfEachOtherHaveDifferentEpochsAndTheHigher
 
 TEST_F(PromotionTest, AnEpochAboveWhichThereIsNoneIsSaidToBe) {
   OpenBoth();
-  ASSERT_TRUE(Done(b.R().Fence(Vbid(0), UINT64_MAX)).ok());
+  ASSERT_TRUE(Done(b.R().Fence({{Vbid(0), UINT64_MAX}})).ok());
   EXPECT_EQ(Promote(b, {Vbid(0)}).code(), Code::kOutOfRange);
   EXPECT_EQ(b.At(Vbid(0)).state, VbucketState::kReplica);
   EXPECT_TRUE(Promote(b, {Vbid(1)}).ok()) << "nothing is left behind";

@@ -238,7 +238,7 @@ TEST_F(TapTakeoverTest, ACopyAsksAFencedSourceAgain) {
   Follow();
   const std::vector<Vbid> all = {Vbid(0), Vbid(1), Vbid(2), Vbid(3)};
   for (const Vbid vbucket : all) {
-    const auto heard = b.R().Fence(vbucket, proto::MakeEpoch(5, 0));
+    const auto heard = b.R().Fence({{vbucket, proto::MakeEpoch(5, 0)}});
     ASSERT_TRUE(heard->ready() && heard->status().ok());
   }
   Pipe pipe(&a, &b, &clock_);
