@@ -1,6 +1,7 @@
 #include "engine/rollback.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "base/fault.h"
@@ -24,7 +25,7 @@ bool Rollback::EndEmptied() {
   return true;
 }
 
-bool Rollback::Step() {
+Result<bool> Rollback::Step() {
   if (!held_ && !Hold()) return done_ == nullptr;
   Status status;
   if (!replaced_) {
@@ -34,11 +35,14 @@ bool Rollback::Step() {
   }
   if (status.ok()) status = Cut();
   if (status.ok()) return End(Status::Ok());
-  CAIRN_LOG(kError, "vbucket {}: cannot be rolled back: {}", vbucket_.get(), status.ToString());
   // What cannot be read cannot be rebuilt; INVALID_ARGUMENT: it is too much to be cut in one write.
-  if (status == Code::kCorruption || status == Code::kInvalidArgument) return EndEmptied();
-  if (NeedsReopen(status.code())) core_.report_store_failure();
-  return false;
+  if (status == Code::kCorruption || status == Code::kInvalidArgument) {
+    CAIRN_LOG(kError, "vbucket {}: cannot be rolled back, so it is emptied: {}", vbucket_.get(),
+              status.ToString());
+    return EndEmptied();
+  }
+  return Status(status.code(),
+                "vbucket " + std::to_string(vbucket_.get()) + ": " + std::string(status.message()));
 }
 
 bool Rollback::Hold() {

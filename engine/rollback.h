@@ -38,8 +38,9 @@ class Rollback {
   Rollback(const Rollback&) = delete;
   Rollback& operator=(const Rollback&) = delete;
 
-  /// True when it has ended: it is answered, or has become an emptying. False: again.
-  bool Step();
+  /// True when it has ended: it is answered, or has become an emptying. False: again, soon. An error names
+  /// the vbucket: again, when the store may have recovered.
+  Result<bool> Step();
 
  private:
   /// The point, and what is known of it.

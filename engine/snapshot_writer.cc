@@ -20,6 +20,7 @@ constexpr size_t kItemsPerLock = 64;
 constexpr std::chrono::milliseconds kGatherFor{20};
 constexpr std::chrono::milliseconds kLookAgain{10};
 constexpr std::chrono::milliseconds kRetryDelay{200};
+constexpr int64_t kSameTextEveryNs = 5'000'000'000;  // in the log, while a failure lasts
 
 Status NotAReplica() { return Status(Code::kNotMyVbucket, "the vbucket is not a replica here"); }
 
@@ -86,7 +87,7 @@ void SnapshotWriter::Empty(Vbid vbucket, PendingRef done, bool held) {
   wake_.NotifyAll();
 }
 
-void SnapshotWriter::Post(std::function<bool()> step) {
+void SnapshotWriter::Post(Step step) {
   MutexLock lock(mutex_);
   new_steps_.push_back(std::move(step));
   wake_.NotifyAll();
@@ -187,7 +188,13 @@ bool SnapshotWriter::RunOnce() {
 }
 
 void SnapshotWriter::NoteFailure(const Status& status, const char* what) {
-  CAIRN_LOG(kError, "cannot {}: {}", what, status.ToString());
+  std::string text = std::string(what) + ": " + status.ToString();
+  const int64_t now_ns = core_.clock->SteadyNs();
+  if (text != logged_ || now_ns - logged_ns_ >= kSameTextEveryNs) {
+    CAIRN_LOG(kError, "cannot {}", text);
+    logged_ = std::move(text);
+    logged_ns_ = now_ns;
+  }
   if (NeedsReopen(status.code())) core_.report_store_failure();
   if (!thread_.joinable()) return;
   MutexLock lock(mutex_);
@@ -202,8 +209,16 @@ bool SnapshotWriter::RunSteps() {
   }
   if (steps_.empty()) return false;
   const size_t before = steps_.size();
-  merger_.BetweenPasses(
-      [&] { std::erase_if(steps_, [](const std::function<bool()>& step) { return step(); }); });
+  Status failed;  // the first of them: one store is behind all
+  merger_.BetweenPasses([&] {
+    std::erase_if(steps_, [&failed](const Step& step) {
+      Result<bool> ended = step();
+      if (ended.ok()) return ended.value();
+      if (failed.ok()) failed = ended.status();
+      return false;
+    });
+  });
+  if (!failed.ok()) NoteFailure(failed, "roll back");
   return steps_.size() < before;
 }
 
@@ -229,74 +244,78 @@ void SnapshotWriter::Answer(Job& job, Status status) {
   job.done->Set(std::move(status));
 }
 
+// Looked at and held in one step: a promotion comes before, and this is no replica any more, or finds the log
+// held (or the snapshot under way) and is refused.
 bool SnapshotWriter::Prepare(Job& job) {
   VBucket& vb = *core_.vbuckets[job.vbucket.get()];
   {
     MutexLock lock(vb.mutex);
-    if (!vb.exists() || !vb.is_replica()) {
+    if (!IsToBePrepared(vb, job)) {
       Answer(job, NotAReplica());
       return false;
     }
     // The end of the one before is not recorded yet, or operations are just being applied.
     if ((vb.log_held() && !job.held) || vb.busy()) return false;
-  }
-  return job.start == Seqno() ? PrepareToEmpty(job) : PrepareToUpdate(job);
-}
-
-bool SnapshotWriter::PrepareToEmpty(Job& job) {
-  VBucket& vb = *core_.vbuckets[job.vbucket.get()];
-  VBucket fresh(vb.options());
-  {
-    MutexLock lock(vb.mutex);
+    if (job.start != Seqno()) return PrepareToUpdate(vb, job);
     vb.HoldLog();
-    job.drop = vb.in_snapshot() || vb.high_seqno() != Seqno() || vb.merged() != Seqno();
-    // Restore takes it from here; what is not set begins anew.
-    proto::VbucketMeta empty;
-    const proto::VbucketMeta present = vb.MetaAt(vb.merged());
-    empty.state = present.state;
-    empty.failover_log = present.failover_log;
-    empty.epoch = present.epoch;
-    empty.max_cas = present.max_cas;
-    empty.open_checkpoint = CheckpointId(1);
-    empty.snapshot_end = job.end;
-    empty.regain = std::max(present.regain, vb.high_seqno());
-    MutexLock fresh_lock(fresh.mutex);
-    fresh.Restore(empty);
-    fresh.OpenSequence(true, vb.history_uuid(), core_.Now());
   }
   flusher_.Forget({&job.vbucket, 1});
-  Effects fx;
-  {
-    MutexLock lock(vb.mutex);
-    if (!vb.exists()) {
-      Answer(job, NotAReplica());
-      return false;
-    }
-    MutexLock fresh_lock(fresh.mutex);
-    vb.ReplaceContent(fresh, fx);
-    vb.HoldLog();
-    fresh.ForgetMemory();
-  }
-  core_.Finish(vb, fx);
-  return true;
+  return PrepareToEmpty(vb, job);
 }
 
-bool SnapshotWriter::PrepareToUpdate(Job& job) {
-  VBucket& vb = *core_.vbuckets[job.vbucket.get()];
+// One whose log was held for this before (a rollback) may lie between two contents, so it is emptied also
+// when it was made dead since; as long as the log is held it is not promoted.
+bool SnapshotWriter::IsToBePrepared(const VBucket& vb, const Job& job) {
+  return vb.exists() && (job.held || vb.is_replica());
+}
+
+bool SnapshotWriter::PrepareToEmpty(VBucket& vb, Job& job) {
+  VBucket fresh(vb.options());
+  Effects fx;
+  bool prepared = false;
   {
     MutexLock lock(vb.mutex);
-    const bool again = vb.in_snapshot() && vb.snapshot_start() == job.start;
-    if (!again && (vb.in_snapshot() || vb.high_seqno() != job.start)) {
-      Answer(job, Status(Code::kInvalidArgument, "a disk snapshot does not begin where the vbucket ends"));
-      return false;
+    MutexLock fresh_lock(fresh.mutex);
+    prepared = IsToBePrepared(vb, job);  // still
+    if (prepared) {
+      job.drop = vb.in_snapshot() || vb.high_seqno() != Seqno() || vb.merged() != Seqno();
+      // Restore takes it from here; what is not set begins anew.
+      proto::VbucketMeta empty;
+      const proto::VbucketMeta present = vb.MetaAt(vb.merged());
+      empty.state = present.state;
+      empty.failover_log = present.failover_log;
+      empty.epoch = present.epoch;
+      empty.max_cas = present.max_cas;
+      empty.open_checkpoint = CheckpointId(1);
+      empty.snapshot_end = job.end;
+      empty.regain = std::max(present.regain, vb.high_seqno());
+      fresh.Restore(empty);
+      fresh.OpenSequence(true, vb.history_uuid(), core_.Now());
+      vb.ReplaceContent(fresh, fx);
+      vb.HoldLog();
+      fresh.ForgetMemory();
+    } else if (vb.exists()) {
+      vb.RewindLog();  // what the flusher has forgotten is written again
+      vb.CancelHold(fx);
     }
-    if (vb.window()) {
-      Answer(job, Status(Code::kNotSupported, "no disk snapshot in the window of an online update"));
-      return false;
-    }
-    vb.SetSnapshot(job.start, job.end);
-    vb.SetMergeToEnd(true);
   }
+  core_.Finish(vb, fx);
+  if (!prepared) Answer(job, NotAReplica());
+  return prepared;
+}
+
+bool SnapshotWriter::PrepareToUpdate(VBucket& vb, Job& job) {
+  const bool again = vb.in_snapshot() && vb.snapshot_start() == job.start;
+  if (!again && (vb.in_snapshot() || vb.high_seqno() != job.start)) {
+    Answer(job, Status(Code::kInvalidArgument, "a disk snapshot does not begin where the vbucket ends"));
+    return false;
+  }
+  if (vb.window()) {
+    Answer(job, Status(Code::kNotSupported, "no disk snapshot in the window of an online update"));
+    return false;
+  }
+  vb.SetSnapshot(job.start, job.end);
+  vb.SetMergeToEnd(true);
   return true;
 }
 

@@ -15,6 +15,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -48,8 +49,10 @@ class SnapshotWriter {
   /// Empties the vbucket, in memory and on disk, without a snapshot to come. `held`: its log is held for that
   /// already.
   void Empty(Vbid vbucket, PendingRef done, bool held) CAIRN_EXCLUDES(mutex_);
-  /// `step` is called in each round, under the merger's pass mutex, until it answers true.
-  void Post(std::function<bool()> step) CAIRN_EXCLUDES(mutex_);
+  /// Answers true when it has ended. An error is logged, and it is called again after a pause.
+  using Step = std::function<Result<bool>()>;
+  /// `step` is called in each round, under the merger's pass mutex, until it has ended.
+  void Post(Step step) CAIRN_EXCLUDES(mutex_);
 
   /// One round of everything that is to be done. True when something was.
   bool RunOnce() CAIRN_EXCLUDES(mutex_);
@@ -82,8 +85,10 @@ class SnapshotWriter {
   void Answer(Job& job, Status status);
   /// kWait: what has to be before the intent can be recorded. False: not yet.
   bool Prepare(Job& job);
-  bool PrepareToEmpty(Job& job);
-  bool PrepareToUpdate(Job& job);
+  static bool IsToBePrepared(const VBucket& vb, const Job& job) CAIRN_REQUIRES(vb.mutex);
+  /// Its log is held.
+  bool PrepareToEmpty(VBucket& vb, Job& job);
+  bool PrepareToUpdate(VBucket& vb, Job& job) CAIRN_REQUIRES(vb.mutex);
   /// kMerge: what was there before the snapshot has to be in data.
   void AwaitMerge(Job& job);
   /// kDrop: empties the disk.
@@ -98,7 +103,8 @@ class SnapshotWriter {
   Status WriteGathered();
   Status RecordEnds(const std::vector<Vbid>& ended);
   void EjectWritten();
-  void NoteFailure(const Status& status, const char* what);
+  /// Reports it, logs it unless it was just logged, and waits for a while.
+  void NoteFailure(const Status& status, const char* what) CAIRN_EXCLUDES(mutex_);
 
   Core& core_;
   Flusher& flusher_;
@@ -106,14 +112,16 @@ class SnapshotWriter {
 
   // Of the writing thread: they stay until they have succeeded.
   std::vector<Job> running_;
-  std::vector<std::function<bool()>> steps_;
+  std::vector<Step> steps_;
   std::vector<Piece> gathered_;
   size_t gathered_bytes_ = 0;
+  std::string logged_;  // the failure that was logged last, and when
+  int64_t logged_ns_ = 0;
 
   mutable Mutex mutex_;
   CondVar wake_;
   std::vector<Job> jobs_ CAIRN_GUARDED_BY(mutex_);
-  std::vector<std::function<bool()>> new_steps_ CAIRN_GUARDED_BY(mutex_);
+  std::vector<Step> new_steps_ CAIRN_GUARDED_BY(mutex_);
   std::deque<Piece> queue_ CAIRN_GUARDED_BY(mutex_);
   std::atomic<size_t> queued_bytes_{0};  // gathered ones included
   bool stopping_ CAIRN_GUARDED_BY(mutex_) = false;
