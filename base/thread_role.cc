@@ -3,9 +3,11 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <string>
 
 namespace cairn {
@@ -13,7 +15,11 @@ namespace {
 
 constexpr int kBackgroundNice = 5;
 
+// A change of threads costs some microseconds, so not more often.
+constexpr int64_t kTurnNs = 200'000;
+
 thread_local ThreadRole current_role = ThreadRole::kServing;
+thread_local int64_t gave_way_ns = 0;  // CLOCK_MONOTONIC
 
 }  // namespace
 
@@ -23,7 +29,14 @@ void BeginThread(std::string_view name, ThreadRole role) {
   TakeRole(role);
 }
 
-void GiveWay() { sched_yield(); }
+void GiveWay() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  const int64_t now_ns = int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+  if (now_ns - gave_way_ns < kTurnNs) return;
+  sched_yield();
+  gave_way_ns = now_ns;
+}
 
 void TakeRole(ThreadRole role) {
   if (role == current_role || role == ThreadRole::kServing) return;
