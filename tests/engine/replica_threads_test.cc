@@ -5,7 +5,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <cstdio>
 #include <fstream>
 #include <functional>
 #include <future>
@@ -19,6 +18,7 @@
 #include "base/log.h"
 #include "engine/engine.h"
 #include "engine/replication.h"
+#include "tests/base/temp_dir.h"
 #include "tests/engine/update_fixture.h"
 
 namespace cairn::engine {
@@ -141,8 +141,8 @@ TEST_F(ReplicaThreads, WhatIsMadeDeadBeforeItIsEmptiedStaysAsItIs) {
 
 // It was tried a hundred times a second, with a line in the log each.
 TEST_F(ReplicaThreads, ARollbackThatTheStoreRefusesIsTriedAgainAfterAPause) {
-  const std::string path = ::testing::TempDir() + "/cairn_rollback_refused.log";
-  std::remove(path.c_str());
+  const TempDir dir;
+  const std::string path = dir.path() + "/log";
   ASSERT_TRUE(InitLog({.level = LogLevel::kError, .file = path}).ok());
   Open();
   if (HasFatalFailure()) return;
@@ -169,7 +169,6 @@ TEST_F(ReplicaThreads, ARollbackThatTheStoreRefusesIsTriedAgainAfterAPause) {
     EXPECT_EQ(line.find("cannot be rolled back"), std::string::npos) << line;
   }
   EXPECT_EQ(lines, 1);
-  std::remove(path.c_str());
   ASSERT_TRUE(InitLog({}).ok());
 }
 
