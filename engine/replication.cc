@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "engine/evidence.h"
 #include "engine/fetcher.h"
+#include "engine/flusher.h"
 #include "engine/replication_rep.h"
 #include "proto/disk_record.h"
 
@@ -182,6 +183,8 @@ Result<VbucketPosition> Replication::Position(Vbid vbucket) const {
   at.regain = vb.regain();
   return at;
 }
+
+void Replication::HurryToDisk() { rep_->parts.flusher.Hurry(rep_->parts.flusher.Ticket()); }
 
 Result<Seqno> Replication::Persisted(Vbid vbucket) const {
   if (vbucket.get() >= vbucket_count()) return NoSuchVbucket();

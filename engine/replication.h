@@ -203,6 +203,8 @@ class Replication {
   Result<VbucketPosition> Position(Vbid vbucket) const;
   /// Position().persisted alone, for those who ask often.
   Result<Seqno> Persisted(Vbid vbucket) const;
+  /// What was applied by now goes to disk without waiting for the next sync that is due. Any thread.
+  void HurryToDisk();
   /// A client waits for replicas at this moment. Costs one load; listeners are called when the first begins
   /// to.
   bool clients_wait() const;

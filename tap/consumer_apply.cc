@@ -334,6 +334,7 @@ void Consumer::Rep::ChangeState(Follow& follow, const Event& event) {
   if (!active) {
     follow.told_pending = true;
     MarkDirty(follow);
+    replication.HurryToDisk();  // the source's clients wait for it
     if (!follow.on_unpersisted) {
       follow.on_unpersisted = true;
       unpersisted.push_back(follow.vbucket);

@@ -85,6 +85,21 @@ TEST_F(TapHandsTest, WhatATakeoverHasBroughtStaysActiveWhenTheReceiverCrashesInI
   taking.join();
 }
 
+/// The giver's clients wait while the receiver writes down what came last: not for a sync that is due some
+/// time.
+TEST_F(TapHandsTest, TheReceiverOfATakeoverDoesNotWaitForItsNextSync) {
+  b.engine_options.sync_interval_ms = 600'000;
+  Pair();
+  std::atomic<bool> done{false};
+  std::thread writing([&] {
+    for (int i = 0; !done; ++i) a.Set("w" + std::to_string(i), "v");
+  });
+  const Status status = b.tap().Takeover(a.address(), {}, 20'000);
+  done = true;
+  writing.join();
+  EXPECT_TRUE(status.ok()) << status.ToString();
+}
+
 TEST_F(TapHandsTest, WhatATakeoverHasNotBroughtIsFollowedAgain) {
   Pair();
   ASSERT_TRUE(a.tap().Demote({Vbid(7)}, VbucketState::kDead).ok());

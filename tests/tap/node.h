@@ -37,16 +37,17 @@ class TapNode {
     tap_options.data_dir = dir_.path();
     tap_options.listen = {"127.0.0.1"};
     tap_options.port = 0;
-    engine_options_.data_dir = dir_.path();
-    engine_options_.vbuckets = kVbuckets;
-    engine_options_.memory_quota = 256u << 20;
-    engine_options_.checkpoint_age_max_ms = 200;
+    engine_options.data_dir = dir_.path();
+    engine_options.vbuckets = kVbuckets;
+    engine_options.memory_quota = 256u << 20;
+    engine_options.checkpoint_age_max_ms = 200;
   }
   ~TapNode() { Close(); }
   TapNode(const TapNode&) = delete;
   TapNode& operator=(const TapNode&) = delete;
 
   TapService::Options tap_options;
+  engine::EngineOptions engine_options;
 
   Status TryOpen() {
     engine::EngineDeps deps;
@@ -54,7 +55,7 @@ class TapNode {
     storage::RocksStoreOptions store;
     store.path = dir_.path();
     CAIRN_ASSIGN_OR_RETURN(deps.store, storage::OpenRocksStore(store));
-    CAIRN_ASSIGN_OR_RETURN(engine_, engine::Engine::Open(engine_options_, std::move(deps)));
+    CAIRN_ASSIGN_OR_RETURN(engine_, engine::Engine::Open(engine_options, std::move(deps)));
     CAIRN_ASSIGN_OR_RETURN(tap_, TapService::Start(tap_options, engine_->replication(), clock_));
     tap_options.port = tap_->port();  // the same one after a restart
     return Status::Ok();
@@ -115,7 +116,6 @@ class TapNode {
  private:
   TempDir dir_;
   SystemClock clock_;
-  engine::EngineOptions engine_options_;
   std::unique_ptr<engine::Engine> engine_;
   std::unique_ptr<TapService> tap_;
 };
