@@ -54,8 +54,11 @@ TEST(DurabilityLevels, AMajorityIsMoreThanHalf) {
   EXPECT_EQ(MajorityOf(5), 3U);
 }
 
+// On the heap: the stack that AddressSanitizer of this age gives a function is not aligned as a tracker has
+// to be.
 TEST(DurabilityTracker, AReplicaThatFollowsAVbucketNoMoreCountsForTheOthersOnly) {
-  DurabilityTracker tracker(2);
+  const auto held = std::make_unique<DurabilityTracker>(2);
+  DurabilityTracker& tracker = *held;
   const Vbid other(kVbucket.get() + 1);
   Report(tracker, "a", 10, 10);
   tracker.Report("a", other, kHistory, Seqno(7), Seqno(7));
@@ -76,19 +79,22 @@ TEST(DurabilityTracker, AReplicaThatFollowsAVbucketNoMoreCountsForTheOthersOnly)
 }
 
 TEST(DurabilityTracker, MemoryIsDoneAtOnceWhateverHappens) {
-  DurabilityTracker tracker(3);
+  const auto held = std::make_unique<DurabilityTracker>(3);
+  DurabilityTracker& tracker = *held;
   EXPECT_EQ(tracker.Outcome(Want(Level::kMemory, 9), ActiveView{}), Code::kOk);
 }
 
 TEST(DurabilityTracker, PersistedIsTheActivesSyncAlone) {
-  DurabilityTracker tracker(3);
+  const auto held = std::make_unique<DurabilityTracker>(3);
+  DurabilityTracker& tracker = *held;
   for (const Code synced : {Code::kOk, Code::kWouldBlock, Code::kAmbiguous}) {
     EXPECT_EQ(tracker.Outcome(Want(Level::kPersisted, 9), Active(synced)), synced);
   }
 }
 
 TEST(DurabilityTracker, MajorityCountsTheActiveAndReplicasThatHaveAppliedIt) {
-  DurabilityTracker tracker(5);
+  const auto held = std::make_unique<DurabilityTracker>(5);
+  DurabilityTracker& tracker = *held;
   const Requirement want = Want(Level::kMajority, 10);
   Report(tracker, "a", 10, 0);
   EXPECT_EQ(tracker.Outcome(want, Active()), Code::kWouldBlock) << "two of five";
@@ -100,7 +106,8 @@ TEST(DurabilityTracker, MajorityCountsTheActiveAndReplicasThatHaveAppliedIt) {
 }
 
 TEST(DurabilityTracker, ACopyAloneIsAMajorityOfOne) {
-  DurabilityTracker tracker(1);
+  const auto held = std::make_unique<DurabilityTracker>(1);
+  DurabilityTracker& tracker = *held;
   EXPECT_TRUE(tracker.Possible(Level::kMajority, kVbucket, kHistory));
   EXPECT_EQ(tracker.Outcome(Want(Level::kMajority, 10), Active()), Code::kOk);
   EXPECT_EQ(tracker.Outcome(Want(Level::kPersistedMajority, 10), Active()), Code::kWouldBlock);
@@ -108,7 +115,8 @@ TEST(DurabilityTracker, ACopyAloneIsAMajorityOfOne) {
 }
 
 TEST(DurabilityTracker, MajorityAndPersistedNeedsBoth) {
-  DurabilityTracker tracker(2);
+  const auto held = std::make_unique<DurabilityTracker>(2);
+  DurabilityTracker& tracker = *held;
   const Requirement want = Want(Level::kMajorityAndPersisted, 10);
   EXPECT_EQ(tracker.Outcome(want, Active(Code::kOk)), Code::kWouldBlock);
   Report(tracker, "a", 10, 0);
@@ -120,7 +128,8 @@ TEST(DurabilityTracker, MajorityAndPersistedNeedsBoth) {
 // Two replicas' disks are a majority of three. But an active that comes back without the write makes them
 // give it up again.
 TEST(DurabilityTracker, APersistedMajorityIncludesTheActive) {
-  DurabilityTracker tracker(3);
+  const auto held = std::make_unique<DurabilityTracker>(3);
+  DurabilityTracker& tracker = *held;
   const Requirement want = Want(Level::kPersistedMajority, 10);
   Report(tracker, "a", 10, 9);
   EXPECT_EQ(tracker.Outcome(want, Active(Code::kOk)), Code::kWouldBlock) << "applied is not persisted";
@@ -133,7 +142,8 @@ TEST(DurabilityTracker, APersistedMajorityIncludesTheActive) {
 }
 
 TEST(DurabilityTracker, AnotherBranchOfHistoryDoesNotCount) {
-  DurabilityTracker tracker(2);
+  const auto held = std::make_unique<DurabilityTracker>(2);
+  DurabilityTracker& tracker = *held;
   Report(tracker, "a", 100, 100, kHistory + 1);
   EXPECT_EQ(tracker.Outcome(Want(Level::kMajority, 10), Active()), Code::kWouldBlock);
   EXPECT_FALSE(tracker.Possible(Level::kMajority, kVbucket, kHistory));
@@ -143,7 +153,8 @@ TEST(DurabilityTracker, AnotherBranchOfHistoryDoesNotCount) {
 }
 
 TEST(DurabilityTracker, AWriteWhoseBranchHasEndedIsAmbiguousEvenIfTheReplicaHasItsSeqno) {
-  DurabilityTracker tracker(2);
+  const auto held = std::make_unique<DurabilityTracker>(2);
+  DurabilityTracker& tracker = *held;
   Report(tracker, "a", 100, 100);
   for (const Level level :
        {Level::kPersisted, Level::kMajority, Level::kMajorityAndPersisted, Level::kPersistedMajority}) {
@@ -153,7 +164,8 @@ TEST(DurabilityTracker, AWriteWhoseBranchHasEndedIsAmbiguousEvenIfTheReplicaHasI
 }
 
 TEST(DurabilityTracker, ADisconnectedReplicaCountsNoMore) {
-  DurabilityTracker tracker(3);
+  const auto held = std::make_unique<DurabilityTracker>(3);
+  DurabilityTracker& tracker = *held;
   Report(tracker, "b", 5, 5);
   Report(tracker, "a", 9, 9);
   tracker.Forget("a");
@@ -168,7 +180,8 @@ TEST(DurabilityTracker, ADisconnectedReplicaCountsNoMore) {
 }
 
 TEST(DurabilityTracker, AReplicaThatHadToRollBackHasToComeAgain) {
-  DurabilityTracker tracker(4);
+  const auto held = std::make_unique<DurabilityTracker>(4);
+  DurabilityTracker& tracker = *held;
   Report(tracker, "a", 100, 100);
   Report(tracker, "a", 50, 50);
   Report(tracker, "b", 100, 100);
@@ -179,7 +192,8 @@ TEST(DurabilityTracker, AReplicaThatHadToRollBackHasToComeAgain) {
 }
 
 TEST(DurabilityTracker, WhatAMajorityHadStaysReachedOnItsBranchOnly) {
-  DurabilityTracker tracker(5);
+  const auto held = std::make_unique<DurabilityTracker>(5);
+  DurabilityTracker& tracker = *held;
   Report(tracker, "a", 10, 8);
   Report(tracker, "b", 9, 7);
   Report(tracker, "c", 3, 6);
@@ -195,7 +209,8 @@ TEST(DurabilityTracker, WhatAMajorityHadStaysReachedOnItsBranchOnly) {
 }
 
 TEST(DurabilityTracker, OneReplicaIsCountedOnce) {
-  DurabilityTracker tracker(3);
+  const auto held = std::make_unique<DurabilityTracker>(3);
+  DurabilityTracker& tracker = *held;
   for (int i = 0; i < 5; ++i) Report(tracker, "a", 10, 10);
   EXPECT_EQ(tracker.LiveReplicas(kVbucket, kHistory), 1U);
   DurabilityTracker five(5);
@@ -204,7 +219,8 @@ TEST(DurabilityTracker, OneReplicaIsCountedOnce) {
 }
 
 TEST(DurabilityTracker, ReplicasOfOtherVbucketsDoNotCount) {
-  DurabilityTracker tracker(2);
+  const auto held = std::make_unique<DurabilityTracker>(2);
+  DurabilityTracker& tracker = *held;
   // The first shares a shard with the vbucket that is asked about.
   for (const Vbid other : {Vbid(19), Vbid(4)}) {
     tracker.Report("a", other, kHistory, Seqno(100), Seqno(100));
@@ -214,13 +230,15 @@ TEST(DurabilityTracker, ReplicasOfOtherVbucketsDoNotCount) {
 }
 
 TEST(DurabilityTracker, ReplicasAreBounded) {
-  DurabilityTracker tracker(64);
+  const auto held = std::make_unique<DurabilityTracker>(64);
+  DurabilityTracker& tracker = *held;
   for (int i = 0; i < 100; ++i) Report(tracker, "replica " + std::to_string(i), 10, 10);
   EXPECT_EQ(tracker.LiveReplicas(kVbucket, kHistory), DurabilityTracker::kReplicasMax);
 }
 
 TEST(DurabilityWaits, AreWokenOnceByTheReportThatCompletesThem) {
-  DurabilityTracker tracker(3);
+  const auto held = std::make_unique<DurabilityTracker>(3);
+  DurabilityTracker& tracker = *held;
   const auto waiter = std::make_shared<CountWakes>();
   const auto later = std::make_shared<CountWakes>();
   tracker.Await(Want(Level::kMajority, 10), waiter);
@@ -237,7 +255,8 @@ TEST(DurabilityWaits, AreWokenOnceByTheReportThatCompletesThem) {
 }
 
 TEST(DurabilityWaits, ForADiskCountWhatIsPersisted) {
-  DurabilityTracker tracker(3);
+  const auto held = std::make_unique<DurabilityTracker>(3);
+  DurabilityTracker& tracker = *held;
   const auto waiter = std::make_shared<CountWakes>();
   tracker.Await(Want(Level::kPersistedMajority, 10), waiter);
   Report(tracker, "a", 10, 9);
@@ -247,7 +266,8 @@ TEST(DurabilityWaits, ForADiskCountWhatIsPersisted) {
 }
 
 TEST(DurabilityWaits, SurviveADisconnectAndGoOnWithTheNextReplica) {
-  DurabilityTracker tracker(3);
+  const auto held = std::make_unique<DurabilityTracker>(3);
+  DurabilityTracker& tracker = *held;
   const auto waiter = std::make_shared<CountWakes>();
   Report(tracker, "a", 9, 9);
   tracker.Await(Want(Level::kMajority, 10), waiter);
@@ -259,7 +279,8 @@ TEST(DurabilityWaits, SurviveADisconnectAndGoOnWithTheNextReplica) {
 }
 
 TEST(DurabilityWaits, EndWithTheirOwner) {
-  DurabilityTracker tracker(2);
+  const auto held = std::make_unique<DurabilityTracker>(2);
+  DurabilityTracker& tracker = *held;
   const auto waiter = std::make_shared<CountWakes>();
   {
     DurabilityWait wait(tracker, kVbucket, tracker.Await(Want(Level::kMajority, 10), waiter));
@@ -272,7 +293,8 @@ TEST(DurabilityWaits, EndWithTheirOwner) {
 }
 
 TEST(DurabilityWaits, AnOwnerThatComesLateCancelsNothingElse) {
-  DurabilityTracker tracker(2);
+  const auto held = std::make_unique<DurabilityTracker>(2);
+  DurabilityTracker& tracker = *held;
   const auto first = std::make_shared<CountWakes>();
   const auto second = std::make_shared<CountWakes>();
   DurabilityWait over(tracker, kVbucket, tracker.Await(Want(Level::kMajority, 10), first));
@@ -286,7 +308,8 @@ TEST(DurabilityWaits, AnOwnerThatComesLateCancelsNothingElse) {
 }
 
 TEST(DurabilityWaits, OfABranchThatHasEndedAreReleased) {
-  DurabilityTracker tracker(2);
+  const auto held = std::make_unique<DurabilityTracker>(2);
+  DurabilityTracker& tracker = *held;
   const auto waiter = std::make_shared<CountWakes>();
   tracker.Await(Want(Level::kMajority, 10), waiter);
   ActiveView view = Active();

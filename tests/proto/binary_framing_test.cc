@@ -64,7 +64,8 @@ TEST(FramedRequest, GivesTheSameViewsAsAPlainOne) {
 
 TEST(FramedRequest, NeedsNoFrames) {
   BinaryRequest request;
-  EXPECT_EQ(Parse(SetWith(""), &request).state, ParseState::kOk);
+  const std::string bytes = SetWith("");
+  EXPECT_EQ(Parse(bytes, &request).state, ParseState::kOk);
   EXPECT_FALSE(request.durability.present);
   EXPECT_EQ(request.key, "key");
 }
