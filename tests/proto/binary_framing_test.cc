@@ -148,7 +148,8 @@ TEST(FramedRequest, ATooLargeValueIsSkippedFramesAndAll) {
   limits.value_bytes_max = 4;
   BinaryRequest request;
   const std::string bytes = SetWith("\x11\x01");
-  const ParseOutcome outcome = ParseBinary(bytes.substr(0, bytes.size() - 5), limits, &request);
+  const ParseOutcome outcome =
+      ParseBinary(std::string_view(bytes).substr(0, bytes.size() - 5), limits, &request);
   EXPECT_EQ(outcome.state, ParseState::kTooLarge);
   EXPECT_EQ(outcome.bytes, bytes.size());
   EXPECT_EQ(request.key, "key");
