@@ -97,6 +97,7 @@ void ProducerSession::Run() {
     TakeNotices();
     size_t bytes = 0;
     const bool more = Send(bytes);
+    if (over_.load(std::memory_order_acquire)) break;  // the link has gone: who waits for room is not kept
     int64_t sleep_ns = 0;
     {
       MutexLock lock(core_mutex_);
