@@ -105,7 +105,9 @@ void FenceTeller::Converse(ConsumerLink& link, Attempt& attempt) {
       last_error_ = checked.message();
       return;
     }
-    for (const StreamAnswer& answer : message.answers) OnAnswer(answer, attempt);
+    std::vector<engine::FenceRequest> lost;
+    for (const StreamAnswer& answer : message.answers) OnAnswer(answer, attempt, lost);
+    if (!lost.empty()) static_cast<void>(replication_.Fence(std::move(lost)));
     if (message.goodbye.has_value()) {
       last_error_ = std::string(EndReasonName(*message.goodbye)) + ": " + message.goodbye_text;
       return;
@@ -136,14 +138,15 @@ bool FenceTeller::AskAgain(ConsumerLink& link, Attempt& attempt) {
 }
 
 // Only an active that does not know our epoch yet answers "fenced"; anything else was decided behind that.
-void FenceTeller::OnAnswer(const StreamAnswer& answer, Attempt& attempt) {
+void FenceTeller::OnAnswer(const StreamAnswer& answer, Attempt& attempt,
+                           std::vector<engine::FenceRequest>& lost) {
   attempt.asked.erase(answer.vbucket);
   const auto ours = attempt.waiting.find(answer.vbucket);
   if (ours != attempt.waiting.end() && answer.epoch > ours->second) {
     // Two were promoted that did not know of each other, and this one has lost.
     CAIRN_LOG(kWarn, "vbucket {}: epoch {} is known elsewhere, above {} here", answer.vbucket.get(),
               proto::FormatEpoch(answer.epoch), proto::FormatEpoch(ours->second));
-    static_cast<void>(replication_.Fence({{answer.vbucket, answer.epoch}}));
+    lost.push_back({answer.vbucket, answer.epoch});
   }
   if (answer.reason != EndReason::kFenced) attempt.waiting.erase(answer.vbucket);
 }

@@ -45,7 +45,8 @@ class FenceTeller {
   ConsumerMessage FirstMessage(const Attempt& attempt) const;
   void Converse(ConsumerLink& link, Attempt& attempt);
   bool AskAgain(ConsumerLink& link, Attempt& attempt);
-  void OnAnswer(const StreamAnswer& answer, Attempt& attempt);
+  /// Adds to `lost` what another node is active for with a higher epoch.
+  static void OnAnswer(const StreamAnswer& answer, Attempt& attempt, std::vector<engine::FenceRequest>& lost);
 
   engine::Replication& replication_;
   Clock& clock_;
