@@ -283,11 +283,11 @@ class VBucket {
   };
   /// OUT_OF_RANGE, INVALID_ARGUMENT, BUSY, EXISTS as Replication::OpenCursor.
   Result<StreamPlace> OpenStream(const std::string& name, Seqno after) CAIRN_REQUIRES(mutex);
-  /// Everything up to an exact point, confirmed at once.
   /// Of a cursor that has read everything up to `read`: how far the source has passed over seqnos behind it.
   Seqno StreamPassed(Seqno read) const CAIRN_REQUIRES(mutex) {
     return applying_ || read < checkpoints_->high_seqno() ? read : std::max(read, high_seqno());
   }
+  /// Everything up to an exact point, confirmed at once.
   Result<checkpoint::Batch> ReadStream(const StreamPlace& place, Effects& fx) CAIRN_REQUIRES(mutex);
   /// When everything lies in closed checkpoints: the last one's end, if its digest is known. For streams that
   /// had it from disk, where digests are not kept.
