@@ -42,6 +42,14 @@ class ReplicaUpdate : public ReplicaTest {
     b.Persist();
     b.Background(20);
   }
+  /// Both have one vbucket with these keys, on disk.
+  void OpenOneVbucketWith(const std::vector<std::string>& keys) {
+    EngineOptions options = SmallOptions();
+    options.vbuckets = 1;
+    OpenBoth(options);
+    SetAll(keys, "old-");
+    PersistBoth();
+  }
 };
 
 TEST_F(ReplicaUpdate, RevertTakesAReplicaBackToo) {
@@ -235,13 +243,9 @@ TEST_F(ReplicaUpdate, Hole11_CheckpointsStayBoundedThroughALongWindow) {
 
 // A replica that was filled in the window had the window's values as its base.
 TEST_F(ReplicaUpdate, Hole12_DataOnDiskRestsAtS) {
-  EngineOptions options = SmallOptions();
-  options.vbuckets = 1;
-  OpenBoth(options);
   const Vbid vb(0);
   const auto keys = Keys(100);
-  SetAll(keys, "old-");
-  PersistBoth();
+  OpenOneVbucketWith(keys);
   Do(a, Step::kStart);
   Change(keys);
   PersistBoth();
@@ -261,13 +265,9 @@ TEST_F(ReplicaUpdate, Hole12_DataOnDiskRestsAtS) {
 // A crash that loses the marker of a COMPLETE opens the window again, so data has to be at its start still:
 // it had run ahead, and what the window had changed stayed when it was taken back.
 TEST_F(ReplicaUpdate, DataRestsAtSUntilTheMarkerOfTheEndIsDurable) {
-  EngineOptions options = SmallOptions();
-  options.vbuckets = 1;
-  OpenBoth(options);
   const Vbid vb(0);
   const auto keys = Keys(100);
-  SetAll(keys, "old-");
-  PersistBoth();
+  OpenOneVbucketWith(keys);
   const uint64_t digest_at_s = a.At(vb).digest;
   Do(a, Step::kStart);
   Change(keys);

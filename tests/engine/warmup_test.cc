@@ -214,6 +214,14 @@ class Ejection : public WarmUpTest {
     Persist();
     Background(100);
   }
+  /// One whose value is on disk only; empty when there is none.
+  std::string EjectedKey() {
+    for (const std::string& key : keys_) {
+      const Code code = E()->Get(E()->MakeKey(key), std::make_shared<WakeFlag>()).code;
+      if (code == Code::kWouldBlock) return key;
+    }
+    return {};
+  }
   /// Writes all keys but this one again, until it must have been ejected.
   void Rewrite(const std::string& spared) {
     for (int round = 0; round < 3; ++round) {
@@ -296,13 +304,7 @@ TEST_F(Ejection, ChangesOfEjectedItemsAreRight) {
 
 TEST_F(Ejection, ADamagedEjectedValueIsAnErrorAndNeverAMiss) {
   Load(600, 3000);
-  std::string victim;
-  for (const std::string& key : keys_) {
-    if (E()->Get(E()->MakeKey(key), std::make_shared<WakeFlag>()).code == Code::kWouldBlock) {
-      victim = key;
-      break;
-    }
-  }
+  const std::string victim = EjectedKey();
   ASSERT_FALSE(victim.empty());
   Damage(victim, [](std::string& record) { record[100] ^= 4; });
   EXPECT_EQ(Read(victim), Code::kCorruption);
@@ -318,13 +320,7 @@ TEST_F(Ejection, ADamagedEjectedValueIsAnErrorAndNeverAMiss) {
 
 TEST_F(Ejection, ADamagedVersionIsNoErrorOfTheOneThatReplacedIt) {
   Load(600, 3000);
-  std::string victim;
-  for (const std::string& key : keys_) {
-    if (E()->Get(E()->MakeKey(key), std::make_shared<WakeFlag>()).code == Code::kWouldBlock) {
-      victim = key;
-      break;
-    }
-  }
+  const std::string victim = EjectedKey();
   ASSERT_FALSE(victim.empty());
   Damage(victim, [](std::string& record) { record[100] ^= 4; });
   Background(1);
