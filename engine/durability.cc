@@ -108,7 +108,7 @@ void DurabilityTracker::Report(std::string_view replica, Vbid vbucket, uint64_t 
 void DurabilityTracker::set_copies(uint32_t copies) {
   if (copies_.exchange(copies, std::memory_order_relaxed) == copies) return;
   std::vector<WaiterRef> woken;
-  for (Shard& shard : shards_) {
+  for (Shard& shard : *shards_) {
     MutexLock lock(shard.mutex);
     for (auto& [vbucket, entry] : shard.entries) {
       TakeWaits(
@@ -119,7 +119,7 @@ void DurabilityTracker::set_copies(uint32_t copies) {
 }
 
 void DurabilityTracker::Forget(std::string_view replica) {
-  for (Shard& shard : shards_) {
+  for (Shard& shard : *shards_) {
     MutexLock lock(shard.mutex);
     for (auto& [vbucket, entry] : shard.entries) {
       std::erase_if(entry.copies, [&](const Copy& copy) { return copy.replica == replica; });
@@ -180,7 +180,7 @@ void DurabilityTracker::Cancel(Vbid vbucket, WaitId id) {
 // The vbucket is looked at outside of the shard's lock: vbuckets' locks come before it.
 void DurabilityTracker::ReleaseStale(const std::function<ActiveView(Vbid)>& look) {
   if (waiting() == 0) return;
-  for (Shard& shard : shards_) {
+  for (Shard& shard : *shards_) {
     std::vector<Vbid> waited_for;
     {
       MutexLock lock(shard.mutex);

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -164,8 +165,8 @@ class DurabilityTracker {
     std::unordered_map<Vbid, Entry> entries CAIRN_GUARDED_BY(mutex);
   };
 
-  Shard& ShardOf(Vbid vbucket) { return shards_[vbucket.get() % kShards]; }
-  const Shard& ShardOf(Vbid vbucket) const { return shards_[vbucket.get() % kShards]; }
+  Shard& ShardOf(Vbid vbucket) { return (*shards_)[vbucket.get() % kShards]; }
+  const Shard& ShardOf(Vbid vbucket) const { return (*shards_)[vbucket.get() % kShards]; }
   /// Do, or did, as many replicas have it as make a majority with the active?
   bool Have(const Entry& entry, const Requirement& requirement) const;
   void RaiseReached(Entry& entry, uint64_t history) const;
@@ -178,7 +179,8 @@ class DurabilityTracker {
   std::atomic<bool> used_{false};
   std::atomic<size_t> waiting_{0};
   std::atomic<WaitId> next_id_{1};
-  std::array<Shard, kShards> shards_;
+  // On the heap: a tracker itself then needs no alignment beyond the usual.
+  const std::unique_ptr<std::array<Shard, kShards>> shards_ = std::make_unique<std::array<Shard, kShards>>();
 };
 
 /// A wait for replicas that ends with its owner. The tracker must outlive it.

@@ -4,7 +4,6 @@
 
 #include <gtest/gtest.h>
 
-#include <memory>
 #include <string>
 #include <utility>
 
@@ -54,11 +53,8 @@ TEST(DurabilityLevels, AMajorityIsMoreThanHalf) {
   EXPECT_EQ(MajorityOf(5), 3U);
 }
 
-// On the heap: the stack that AddressSanitizer of this age gives a function is not aligned as a tracker has
-// to be.
 TEST(DurabilityTracker, AReplicaThatFollowsAVbucketNoMoreCountsForTheOthersOnly) {
-  const auto held = std::make_unique<DurabilityTracker>(2);
-  DurabilityTracker& tracker = *held;
+  DurabilityTracker tracker(2);
   const Vbid other(kVbucket.get() + 1);
   Report(tracker, "a", 10, 10);
   tracker.Report("a", other, kHistory, Seqno(7), Seqno(7));
@@ -79,22 +75,19 @@ TEST(DurabilityTracker, AReplicaThatFollowsAVbucketNoMoreCountsForTheOthersOnly)
 }
 
 TEST(DurabilityTracker, MemoryIsDoneAtOnceWhateverHappens) {
-  const auto held = std::make_unique<DurabilityTracker>(3);
-  DurabilityTracker& tracker = *held;
+  DurabilityTracker tracker(3);
   EXPECT_EQ(tracker.Outcome(Want(Level::kMemory, 9), ActiveView{}), Code::kOk);
 }
 
 TEST(DurabilityTracker, PersistedIsTheActivesSyncAlone) {
-  const auto held = std::make_unique<DurabilityTracker>(3);
-  DurabilityTracker& tracker = *held;
+  DurabilityTracker tracker(3);
   for (const Code synced : {Code::kOk, Code::kWouldBlock, Code::kAmbiguous}) {
     EXPECT_EQ(tracker.Outcome(Want(Level::kPersisted, 9), Active(synced)), synced);
   }
 }
 
 TEST(DurabilityTracker, MajorityCountsTheActiveAndReplicasThatHaveAppliedIt) {
-  const auto held = std::make_unique<DurabilityTracker>(5);
-  DurabilityTracker& tracker = *held;
+  DurabilityTracker tracker(5);
   const Requirement want = Want(Level::kMajority, 10);
   Report(tracker, "a", 10, 0);
   EXPECT_EQ(tracker.Outcome(want, Active()), Code::kWouldBlock) << "two of five";
@@ -106,8 +99,7 @@ TEST(DurabilityTracker, MajorityCountsTheActiveAndReplicasThatHaveAppliedIt) {
 }
 
 TEST(DurabilityTracker, ACopyAloneIsAMajorityOfOne) {
-  const auto held = std::make_unique<DurabilityTracker>(1);
-  DurabilityTracker& tracker = *held;
+  DurabilityTracker tracker(1);
   EXPECT_TRUE(tracker.Possible(Level::kMajority, kVbucket, kHistory));
   EXPECT_EQ(tracker.Outcome(Want(Level::kMajority, 10), Active()), Code::kOk);
   EXPECT_EQ(tracker.Outcome(Want(Level::kPersistedMajority, 10), Active()), Code::kWouldBlock);
@@ -115,8 +107,7 @@ TEST(DurabilityTracker, ACopyAloneIsAMajorityOfOne) {
 }
 
 TEST(DurabilityTracker, MajorityAndPersistedNeedsBoth) {
-  const auto held = std::make_unique<DurabilityTracker>(2);
-  DurabilityTracker& tracker = *held;
+  DurabilityTracker tracker(2);
   const Requirement want = Want(Level::kMajorityAndPersisted, 10);
   EXPECT_EQ(tracker.Outcome(want, Active(Code::kOk)), Code::kWouldBlock);
   Report(tracker, "a", 10, 0);
@@ -128,8 +119,7 @@ TEST(DurabilityTracker, MajorityAndPersistedNeedsBoth) {
 // Two replicas' disks are a majority of three. But an active that comes back without the write makes them
 // give it up again.
 TEST(DurabilityTracker, APersistedMajorityIncludesTheActive) {
-  const auto held = std::make_unique<DurabilityTracker>(3);
-  DurabilityTracker& tracker = *held;
+  DurabilityTracker tracker(3);
   const Requirement want = Want(Level::kPersistedMajority, 10);
   Report(tracker, "a", 10, 9);
   EXPECT_EQ(tracker.Outcome(want, Active(Code::kOk)), Code::kWouldBlock) << "applied is not persisted";
@@ -142,8 +132,7 @@ TEST(DurabilityTracker, APersistedMajorityIncludesTheActive) {
 }
 
 TEST(DurabilityTracker, AnotherBranchOfHistoryDoesNotCount) {
-  const auto held = std::make_unique<DurabilityTracker>(2);
-  DurabilityTracker& tracker = *held;
+  DurabilityTracker tracker(2);
   Report(tracker, "a", 100, 100, kHistory + 1);
   EXPECT_EQ(tracker.Outcome(Want(Level::kMajority, 10), Active()), Code::kWouldBlock);
   EXPECT_FALSE(tracker.Possible(Level::kMajority, kVbucket, kHistory));
@@ -153,8 +142,7 @@ TEST(DurabilityTracker, AnotherBranchOfHistoryDoesNotCount) {
 }
 
 TEST(DurabilityTracker, AWriteWhoseBranchHasEndedIsAmbiguousEvenIfTheReplicaHasItsSeqno) {
-  const auto held = std::make_unique<DurabilityTracker>(2);
-  DurabilityTracker& tracker = *held;
+  DurabilityTracker tracker(2);
   Report(tracker, "a", 100, 100);
   for (const Level level :
        {Level::kPersisted, Level::kMajority, Level::kMajorityAndPersisted, Level::kPersistedMajority}) {
@@ -164,8 +152,7 @@ TEST(DurabilityTracker, AWriteWhoseBranchHasEndedIsAmbiguousEvenIfTheReplicaHasI
 }
 
 TEST(DurabilityTracker, ADisconnectedReplicaCountsNoMore) {
-  const auto held = std::make_unique<DurabilityTracker>(3);
-  DurabilityTracker& tracker = *held;
+  DurabilityTracker tracker(3);
   Report(tracker, "b", 5, 5);
   Report(tracker, "a", 9, 9);
   tracker.Forget("a");
@@ -180,8 +167,7 @@ TEST(DurabilityTracker, ADisconnectedReplicaCountsNoMore) {
 }
 
 TEST(DurabilityTracker, AReplicaThatHadToRollBackHasToComeAgain) {
-  const auto held = std::make_unique<DurabilityTracker>(4);
-  DurabilityTracker& tracker = *held;
+  DurabilityTracker tracker(4);
   Report(tracker, "a", 100, 100);
   Report(tracker, "a", 50, 50);
   Report(tracker, "b", 100, 100);
@@ -192,8 +178,7 @@ TEST(DurabilityTracker, AReplicaThatHadToRollBackHasToComeAgain) {
 }
 
 TEST(DurabilityTracker, WhatAMajorityHadStaysReachedOnItsBranchOnly) {
-  const auto held = std::make_unique<DurabilityTracker>(5);
-  DurabilityTracker& tracker = *held;
+  DurabilityTracker tracker(5);
   Report(tracker, "a", 10, 8);
   Report(tracker, "b", 9, 7);
   Report(tracker, "c", 3, 6);
@@ -209,8 +194,7 @@ TEST(DurabilityTracker, WhatAMajorityHadStaysReachedOnItsBranchOnly) {
 }
 
 TEST(DurabilityTracker, OneReplicaIsCountedOnce) {
-  const auto held = std::make_unique<DurabilityTracker>(3);
-  DurabilityTracker& tracker = *held;
+  DurabilityTracker tracker(3);
   for (int i = 0; i < 5; ++i) Report(tracker, "a", 10, 10);
   EXPECT_EQ(tracker.LiveReplicas(kVbucket, kHistory), 1U);
   DurabilityTracker five(5);
@@ -219,8 +203,7 @@ TEST(DurabilityTracker, OneReplicaIsCountedOnce) {
 }
 
 TEST(DurabilityTracker, ReplicasOfOtherVbucketsDoNotCount) {
-  const auto held = std::make_unique<DurabilityTracker>(2);
-  DurabilityTracker& tracker = *held;
+  DurabilityTracker tracker(2);
   // The first shares a shard with the vbucket that is asked about.
   for (const Vbid other : {Vbid(19), Vbid(4)}) {
     tracker.Report("a", other, kHistory, Seqno(100), Seqno(100));
@@ -230,15 +213,13 @@ TEST(DurabilityTracker, ReplicasOfOtherVbucketsDoNotCount) {
 }
 
 TEST(DurabilityTracker, ReplicasAreBounded) {
-  const auto held = std::make_unique<DurabilityTracker>(64);
-  DurabilityTracker& tracker = *held;
+  DurabilityTracker tracker(64);
   for (int i = 0; i < 100; ++i) Report(tracker, "replica " + std::to_string(i), 10, 10);
   EXPECT_EQ(tracker.LiveReplicas(kVbucket, kHistory), DurabilityTracker::kReplicasMax);
 }
 
 TEST(DurabilityWaits, AreWokenOnceByTheReportThatCompletesThem) {
-  const auto held = std::make_unique<DurabilityTracker>(3);
-  DurabilityTracker& tracker = *held;
+  DurabilityTracker tracker(3);
   const auto waiter = std::make_shared<CountWakes>();
   const auto later = std::make_shared<CountWakes>();
   tracker.Await(Want(Level::kMajority, 10), waiter);
@@ -255,8 +236,7 @@ TEST(DurabilityWaits, AreWokenOnceByTheReportThatCompletesThem) {
 }
 
 TEST(DurabilityWaits, ForADiskCountWhatIsPersisted) {
-  const auto held = std::make_unique<DurabilityTracker>(3);
-  DurabilityTracker& tracker = *held;
+  DurabilityTracker tracker(3);
   const auto waiter = std::make_shared<CountWakes>();
   tracker.Await(Want(Level::kPersistedMajority, 10), waiter);
   Report(tracker, "a", 10, 9);
@@ -266,8 +246,7 @@ TEST(DurabilityWaits, ForADiskCountWhatIsPersisted) {
 }
 
 TEST(DurabilityWaits, SurviveADisconnectAndGoOnWithTheNextReplica) {
-  const auto held = std::make_unique<DurabilityTracker>(3);
-  DurabilityTracker& tracker = *held;
+  DurabilityTracker tracker(3);
   const auto waiter = std::make_shared<CountWakes>();
   Report(tracker, "a", 9, 9);
   tracker.Await(Want(Level::kMajority, 10), waiter);
@@ -279,8 +258,7 @@ TEST(DurabilityWaits, SurviveADisconnectAndGoOnWithTheNextReplica) {
 }
 
 TEST(DurabilityWaits, EndWithTheirOwner) {
-  const auto held = std::make_unique<DurabilityTracker>(2);
-  DurabilityTracker& tracker = *held;
+  DurabilityTracker tracker(2);
   const auto waiter = std::make_shared<CountWakes>();
   {
     DurabilityWait wait(tracker, kVbucket, tracker.Await(Want(Level::kMajority, 10), waiter));
@@ -293,8 +271,7 @@ TEST(DurabilityWaits, EndWithTheirOwner) {
 }
 
 TEST(DurabilityWaits, AnOwnerThatComesLateCancelsNothingElse) {
-  const auto held = std::make_unique<DurabilityTracker>(2);
-  DurabilityTracker& tracker = *held;
+  DurabilityTracker tracker(2);
   const auto first = std::make_shared<CountWakes>();
   const auto second = std::make_shared<CountWakes>();
   DurabilityWait over(tracker, kVbucket, tracker.Await(Want(Level::kMajority, 10), first));
@@ -308,8 +285,7 @@ TEST(DurabilityWaits, AnOwnerThatComesLateCancelsNothingElse) {
 }
 
 TEST(DurabilityWaits, OfABranchThatHasEndedAreReleased) {
-  const auto held = std::make_unique<DurabilityTracker>(2);
-  DurabilityTracker& tracker = *held;
+  DurabilityTracker tracker(2);
   const auto waiter = std::make_shared<CountWakes>();
   tracker.Await(Want(Level::kMajority, 10), waiter);
   ActiveView view = Active();
