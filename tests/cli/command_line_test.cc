@@ -15,7 +15,7 @@ ParsedCommandLine Parse(const std::vector<std::string>& args, const std::string&
 Options MustParse(const std::vector<std::string>& args, const std::string& environment = "") {
   ParsedCommandLine parsed = Parse(args, environment);
   EXPECT_TRUE(parsed.options.has_value()) << parsed.text;
-  return parsed.options.value_or(Options{});
+  return parsed.options ? *parsed.options : Options{};
 }
 
 TEST(CommandLineTest, EveryCommandIsKnown) {

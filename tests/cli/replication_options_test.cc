@@ -14,7 +14,7 @@ ParsedCommandLine Parse(const std::vector<std::string>& args, const std::string&
 Options MustParse(const std::vector<std::string>& args, const std::string& admin = "") {
   ParsedCommandLine parsed = Parse(args, admin);
   EXPECT_TRUE(parsed.options.has_value()) << parsed.text;
-  return parsed.options.value_or(Options{});
+  return parsed.options ? *parsed.options : Options{};
 }
 
 TEST(ReplicationOptionsTest, EveryCommandIsKnown) {
