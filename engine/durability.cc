@@ -35,7 +35,7 @@ std::optional<DurabilityLevel> DurabilityLevelOf(std::string_view name) {
 }
 
 bool DurabilityTracker::Have(const Entry& entry, const Requirement& requirement) const {
-  const bool on_disk = requirement.level == DurabilityLevel::kPersistedMajority;
+  const bool on_disk = UsesReplicasDisks(requirement.level);
   const Reached& reached = entry.reached;
   if (reached.history == requirement.history && reached.majority == majority()) {
     if ((on_disk ? reached.persisted : reached.applied) >= requirement.seqno) return true;
@@ -70,13 +70,18 @@ void DurabilityTracker::RaiseReached(Entry& entry, uint64_t history) const {
   raise(&Copy::persisted, reached.persisted);
 }
 
+void DurabilityTracker::CountOut(const Wait& wait) {
+  waiting_.fetch_sub(1, std::memory_order_relaxed);
+  if (UsesReplicasDisks(wait.requirement.level)) waiting_for_disks_.fetch_sub(1, std::memory_order_relaxed);
+}
+
 template <class IsOver>
 void DurabilityTracker::TakeWaits(Entry& entry, const IsOver& is_over, std::vector<WaiterRef>* woken) {
   for (auto it = entry.waits.begin(); it != entry.waits.end();) {
     if (is_over(it->second)) {
+      CountOut(it->second);
       woken->push_back(std::move(it->second.waiter));
       it = entry.waits.erase(it);
-      waiting_.fetch_sub(1, std::memory_order_relaxed);
     } else {
       ++it;
     }
@@ -164,7 +169,10 @@ DurabilityTracker::WaitId DurabilityTracker::Await(const Requirement& requiremen
   Shard& shard = ShardOf(requirement.vbucket);
   MutexLock lock(shard.mutex);
   shard.entries[requirement.vbucket].waits.emplace(id, Wait{requirement, std::move(waiter)});
-  const bool alone = waiting_.fetch_add(1, std::memory_order_relaxed) == 0;
+  bool alone = waiting_.fetch_add(1, std::memory_order_relaxed) == 0;
+  if (UsesReplicasDisks(requirement.level)) {
+    alone = waiting_for_disks_.fetch_add(1, std::memory_order_relaxed) == 0 || alone;
+  }
   if (first != nullptr) *first = alone;
   return id;
 }
@@ -174,7 +182,10 @@ void DurabilityTracker::Cancel(Vbid vbucket, WaitId id) {
   MutexLock lock(shard.mutex);
   const auto it = shard.entries.find(vbucket);
   if (it == shard.entries.end()) return;
-  if (it->second.waits.erase(id) > 0) waiting_.fetch_sub(1, std::memory_order_relaxed);
+  const auto wait = it->second.waits.find(id);
+  if (wait == it->second.waits.end()) return;
+  CountOut(wait->second);
+  it->second.waits.erase(wait);
 }
 
 // The vbucket is looked at outside of the shard's lock: vbuckets' locks come before it.

@@ -42,6 +42,10 @@ constexpr bool UsesDisk(DurabilityLevel level) {
          level == DurabilityLevel::kPersistedMajority;
 }
 constexpr bool UsesReplicas(DurabilityLevel level) { return level >= DurabilityLevel::kMajority; }
+/// Are the replicas' syncs?
+constexpr bool UsesReplicasDisks(DurabilityLevel level) {
+  return level == DurabilityLevel::kPersistedMajority;
+}
 /// What `--sync always` makes of a level: whatever else is asked, the active's log is synced too.
 constexpr DurabilityLevel WithSync(DurabilityLevel level) {
   if (level == DurabilityLevel::kMemory) return DurabilityLevel::kPersisted;
@@ -128,11 +132,14 @@ class DurabilityTracker {
   // --- waiting for replicas ---
   using WaitId = uint64_t;
   /// Wakes `waiter` when as many replicas as make a majority with the active have it, or the vbucket is not
-  /// what it was (ReleaseStale). Look again after this call. `first`: nobody waited before.
+  /// what it was (ReleaseStale). Look again after this call. `first`: nobody waited before, or nobody for the
+  /// replicas' disks and this one does.
   WaitId Await(const Requirement& requirement, WaiterRef waiter, bool* first = nullptr);
   /// No wake begins after it. Success without effect when the wait is over.
   void Cancel(Vbid vbucket, WaitId id);
   size_t waiting() const { return waiting_.load(std::memory_order_relaxed); }
+  /// Of those: for what replicas have synced (UsesReplicasDisks).
+  size_t waiting_for_disks() const { return waiting_for_disks_.load(std::memory_order_relaxed); }
   /// Wakes those whose vbucket is not active on their branch any more. Called every few milliseconds.
   void ReleaseStale(const std::function<ActiveView(Vbid)>& look);
 
@@ -170,6 +177,8 @@ class DurabilityTracker {
   /// Do, or did, as many replicas have it as make a majority with the active?
   bool Have(const Entry& entry, const Requirement& requirement) const;
   void RaiseReached(Entry& entry, uint64_t history) const;
+  /// The wait is over.
+  void CountOut(const Wait& wait);
   template <class IsOver>
   void TakeWaits(Entry& entry, const IsOver& is_over, std::vector<WaiterRef>* woken);
 
@@ -178,6 +187,7 @@ class DurabilityTracker {
   std::atomic<DurabilityLevel> level_{DurabilityLevel::kMemory};
   std::atomic<bool> used_{false};
   std::atomic<size_t> waiting_{0};
+  std::atomic<size_t> waiting_for_disks_{0};
   std::atomic<WaitId> next_id_{1};
   // On the heap: a tracker itself then needs no alignment beyond the usual.
   const std::unique_ptr<std::array<Shard, kShards>> shards_ = std::make_unique<std::array<Shard, kShards>>();

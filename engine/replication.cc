@@ -146,6 +146,7 @@ void Replication::RemoveListener(ListenerId id) { rep_->listeners.Remove(id); }
 // --- looking ---
 
 bool Replication::clients_wait() const { return core_.durability.waiting() > 0; }
+bool Replication::clients_wait_for_disks() const { return core_.durability.waiting_for_disks() > 0; }
 
 uint32_t Replication::vbucket_count() const { return core_.options.vbuckets; }
 bool Replication::persistent() const { return core_.store.present(); }

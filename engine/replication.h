@@ -208,6 +208,8 @@ class Replication {
   /// A client waits for replicas at this moment. Costs one load; listeners are called when the first begins
   /// to.
   bool clients_wait() const;
+  /// One of them for what replicas have synced. As cheap; listeners hear of the first of these too.
+  bool clients_wait_for_disks() const;
 
   // --- producing ---
   /// `on_operations` is called by whichever thread has added to a vbucket that has a cursor (or changed its

@@ -44,7 +44,7 @@ void Consumer::Connected(int64_t now_ns) {
   ++rep.connections;
   rep.connection = rep.connections;
   rep.connected = true;
-  rep.hello_sent = rep.welcomed = rep.noop_due = rep.prompt = false;
+  rep.hello_sent = rep.welcomed = rep.noop_due = rep.prompt = rep.prompt_disk = false;
   rep.failed.reset();
   rep.connected_ns = rep.heard_ns = rep.now_ns = now_ns;
   rep.owed = rep.outstanding = rep.granted_ahead = 0;
@@ -121,7 +121,10 @@ void Consumer::Rep::OnMessage(ProducerMessage message, int64_t now) {
   }
   if (message.noop) noop_due = true;
   if (message.prompt && !prompt) persisted_poll_ns = now;
-  if (message.prompt || !message.chunk.empty()) prompt = message.prompt;
+  if (message.prompt || !message.chunk.empty()) {
+    prompt = message.prompt;
+    prompt_disk = message.prompt && message.prompt_disk;
+  }
   if (!message.chunk.empty()) {
     if (outstanding <= 0) return Fail(EndReason::kBadMessage, "a chunk without credits");
     outstanding -= static_cast<int64_t>(message.chunk.size());

@@ -26,6 +26,8 @@ bool Consumer::Rep::Step(int64_t now) {
   PollPending(now);
   ApplyHeld(now);
   while (!queue.empty() && budget > 0 && !failed) TakeMessage(now);
+  // Once for all that this step has applied, or the ones before it had when the source came to wait for it.
+  if (prompt_disk && std::exchange(unhurried, false)) replication.HurryToDisk();
   PollPersisted(now);
   return !queue.empty() && !failed;
 }
@@ -276,6 +278,12 @@ void Consumer::Rep::NoteApplied(Follow& follow, Seqno applied) {
   follow.delay_ns = 0;
   follow.rollbacks = 0;
   MarkDirty(follow);
+  WatchPersisted(follow);
+}
+
+/// More is applied than is known to be persisted: the source hears of it when it is.
+void Consumer::Rep::WatchPersisted(Follow& follow) {
+  unhurried = true;
   if (follow.on_unpersisted) return;
   follow.on_unpersisted = true;
   unpersisted.push_back(follow.vbucket);
@@ -335,10 +343,7 @@ void Consumer::Rep::ChangeState(Follow& follow, const Event& event) {
     follow.told_pending = true;
     MarkDirty(follow);
     replication.HurryToDisk();  // the source's clients wait for it
-    if (!follow.on_unpersisted) {
-      follow.on_unpersisted = true;
-      unpersisted.push_back(follow.vbucket);
-    }
+    WatchPersisted(follow);
     return;
   }
   if (follow.applied < follow.source_high || event.epoch <= follow.epoch) {

@@ -253,6 +253,8 @@ void Consumer::Rep::AdoptDone(Follow& follow, const Status& status, int64_t now)
     follow.epoch = follow.adopting->epoch;
     follow.adopting.reset();
     MarkDirty(follow);
+    // What was applied on the connection before may be waited for still.
+    if (follow.persisted < follow.applied) WatchPersisted(follow);
     return;
   }
   // Nothing of the request was adopted because of one of them: each by itself.

@@ -143,6 +143,7 @@ struct Consumer::Rep {
   void ChangeState(Follow& follow, const Event& event);
   bool NotApplied(Follow& follow, Code code, int64_t now);
   void NoteApplied(Follow& follow, Seqno applied);
+  void WatchPersisted(Follow& follow);
   void MarkDirty(Follow& follow);
   void PollPersisted(int64_t now);
 
@@ -164,7 +165,9 @@ struct Consumer::Rep {
   int64_t connected_ns = 0, heard_ns = 0, now_ns = 0;
   int64_t progress_ns = -1'000'000'000;  // the first goes at once
   int64_t persisted_poll_ns = 0;
-  bool prompt = false;  // a client of the source waits for progress
+  bool prompt = false;       // a client of the source waits for progress …
+  bool prompt_disk = false;  // … on this node's disk
+  bool unhurried = false;    // something was applied since the disk was hurried
 
   std::vector<std::unique_ptr<Follow>> follows;  // by vbucket; those of the options
   std::set<std::pair<int64_t, Vbid>> asks;       // when which is asked for

@@ -140,6 +140,7 @@ struct ProducerMessage {
   std::string chunk;                 // frames, proto/tap_frame.h; costs its size in credits
   bool noop = false;                 // to be answered
   bool prompt = false;               // progress is waited for, until a chunk comes without this
+  bool prompt_disk = false;          // … and with it the consumer's disk; likewise
   std::optional<EndReason> goodbye;  // the connection ends, with `goodbye_text`
   std::string goodbye_text;
   bool operator==(const ProducerMessage&) const = default;

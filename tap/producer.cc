@@ -185,6 +185,11 @@ bool Producer::Rep::HasWork() const {
   return current != nullptr || !ready.empty() || !backfills.empty() || !late.empty();
 }
 
+/// Somebody began to wait when nothing was left to be sent.
+bool Producer::Rep::OwesPrompt() const {
+  return (!told_prompt && InHurry()) || (!told_prompt_disk && replication.clients_wait_for_disks());
+}
+
 /// What costs no credits.
 std::optional<ProducerMessage> Producer::Rep::PollControl() {
   ProducerMessage message;
@@ -217,11 +222,13 @@ std::optional<ProducerMessage> Producer::Rep::Poll(int64_t now) {
     unfinished = false;
     credits -= static_cast<int64_t>(message.chunk.size());
     info.bytes += message.chunk.size();
-    message.prompt = told_prompt = InHurry();
+    message.prompt_disk = told_prompt_disk = replication.clients_wait_for_disks();
+    message.prompt = told_prompt = told_prompt_disk || InHurry();
     return message;
   }
-  if (!told_prompt && InHurry()) {
+  if (OwesPrompt()) {
     ProducerMessage message;
+    message.prompt_disk = told_prompt_disk = told_prompt_disk || replication.clients_wait_for_disks();
     message.prompt = told_prompt = true;
     return message;
   }
@@ -249,7 +256,7 @@ int64_t Producer::NextPollNs() const {
   const int64_t idle_ns = int64_t{rep.hello.idle_timeout_ms} * kMs;
   int64_t next = rep.heard_ns + idle_ns;
   if (!rep.greeted) return next;
-  if (rep.welcome || !rep.answers.empty() || (!rep.told_prompt && rep.InHurry())) return 0;
+  if (rep.welcome || !rep.answers.empty() || rep.OwesPrompt()) return 0;
   next = std::min(next, rep.sent_ns + int64_t{rep.hello.noop_interval_ms} * kMs);
   for (const Vbid vbucket : rep.giving) {
     const Stream& stream = *rep.streams[vbucket.get()];

@@ -99,6 +99,7 @@ struct Producer::Rep {
   void CloseAll();
   bool HasWork() const;
   bool InHurry() const { return replication.clients_wait() || !giving.empty(); }
+  bool OwesPrompt() const;
 
   // producer_open.cc: openings, progress
   void Open(const OpenStream& request, int64_t now);
@@ -151,7 +152,8 @@ struct Producer::Rep {
   Hello hello;
   std::string cursor_name;
   bool digests = false;
-  bool told_prompt = false;  // the consumer tells its progress at once
+  bool told_prompt = false;       // the consumer tells its progress at once …
+  bool told_prompt_disk = false;  // … and hurries what it applies to its disk
   std::optional<Welcome> welcome;
   std::deque<StreamAnswer> answers;
   std::optional<EndReason> goodbye;

@@ -203,6 +203,7 @@ void ToWire(ProducerMessage&& message, v1::FromProducer& out) {
   out.set_chunk(std::move(message.chunk));
   out.set_noop(message.noop);
   out.set_prompt(message.prompt);
+  out.set_prompt_disk(message.prompt_disk);
   if (message.goodbye.has_value()) {
     out.mutable_goodbye()->set_reason(static_cast<v1::EndReason>(*message.goodbye));
     out.mutable_goodbye()->set_text(std::move(message.goodbye_text));
@@ -232,6 +233,7 @@ Result<ProducerMessage> FromWire(v1::FromProducer& in) {
   if (!in.chunk().empty()) message.chunk = std::move(*in.mutable_chunk());
   message.noop = in.noop();
   message.prompt = in.prompt();
+  message.prompt_disk = in.prompt_disk();
   if (in.has_goodbye()) {
     message.goodbye = TakeReason(in.goodbye().reason());
     message.goodbye_text = in.goodbye().text();

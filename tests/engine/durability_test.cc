@@ -245,6 +245,39 @@ TEST(DurabilityWaits, ForADiskCountWhatIsPersisted) {
   EXPECT_EQ(waiter->wakes, 1);
 }
 
+TEST(DurabilityWaits, ForReplicasDisksAreCountedByThemselves) {
+  DurabilityTracker tracker(3);
+  const auto waiter = std::make_shared<CountWakes>();
+  const auto await = [&](Level level, uint64_t seqno) {
+    bool first = false;
+    const DurabilityTracker::WaitId id = tracker.Await(Want(level, seqno), waiter, &first);
+    return std::pair(id, first);
+  };
+  EXPECT_TRUE(await(Level::kMajority, 10).second);
+  EXPECT_FALSE(await(Level::kMajorityAndPersisted, 10).second) << "the disk is the active's own";
+  EXPECT_EQ(tracker.waiting_for_disks(), 0U);
+  EXPECT_TRUE(await(Level::kPersistedMajority, 10).second) << "the first that waits for their disks";
+  const auto [cancelled, first] = await(Level::kPersistedMajority, 11);
+  EXPECT_FALSE(first);
+  EXPECT_EQ(tracker.waiting(), 4U);
+  EXPECT_EQ(tracker.waiting_for_disks(), 2U);
+  tracker.Cancel(kVbucket, cancelled);
+  tracker.Cancel(kVbucket, cancelled);
+  EXPECT_EQ(tracker.waiting_for_disks(), 1U);
+  Report(tracker, "a", 10, 9);
+  EXPECT_EQ(tracker.waiting(), 1U);
+  EXPECT_EQ(tracker.waiting_for_disks(), 1U);
+  Report(tracker, "a", 10, 10);
+  EXPECT_EQ(tracker.waiting_for_disks(), 0U);
+  EXPECT_TRUE(await(Level::kPersistedMajority, 12).second);
+  tracker.set_copies(2);
+  EXPECT_EQ(tracker.waiting_for_disks(), 0U);
+  EXPECT_TRUE(await(Level::kPersistedMajority, 13).second);
+  tracker.ReleaseStale([](Vbid) { return ActiveView{}; });
+  EXPECT_EQ(tracker.waiting_for_disks(), 0U);
+  EXPECT_EQ(tracker.waiting(), 0U);
+}
+
 TEST(DurabilityWaits, SurviveADisconnectAndGoOnWithTheNextReplica) {
   DurabilityTracker tracker(3);
   const auto waiter = std::make_shared<CountWakes>();

@@ -266,6 +266,17 @@ class Durability(ClusterCase):
         replica.start()
         self.adopt(recorder, replica)
 
+    def test_who_waits_for_a_replicas_disk_does_not_wait_for_its_next_sync(self):
+        active = self.node("a")
+        replica = self.node("b", "--replica-of", active.tap, "--sync-interval-ms", "600000")
+        active.ctl("durability", "persisted-majority", "--copies", "2", "--timeout-ms", "5000")
+        recorder = Recorder(self.dice)
+        with active.connect() as client:
+            wait_until(lambda: self.answered(recorder.batch(client, 5)), "the replica takes part")
+            for _ in range(20):
+                self.assertTrue(self.answered(recorder.batch(client, 5)))
+        self.same(active, replica, recorder=recorder)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -245,6 +245,99 @@ TEST_F(TapStreamTest, ProgressIsToldAtOnceOnlyWhenAClientWaits) {
   EXPECT_GE(wait(), 5);
 }
 
+/// Two nodes whose next sync is far off, and who waits for a replica's disk.
+class TapDiskHurryTest : public TapTest {
+ protected:
+  void SetUp() override {
+    TapTest::SetUp();
+    engine::EngineOptions options = Small();
+    options.sync_interval_ms = 600'000;
+    Open(options);
+    a.E()->durability_tracker().set_copies(2);
+    vbucket_ = a.E()->MakeKey("key").vbucket;
+    pipe_.emplace(&a, &b, &clock_);
+    pipe_->on_producer_message = [this](const ProducerMessage& message) {
+      EXPECT_TRUE(message.prompt || !message.prompt_disk);
+      asked_alone_ = asked_alone_ || (message.prompt_disk && message.chunk.empty());
+      if (!message.chunk.empty()) asked_with_chunk_ = message.prompt_disk;
+    };
+    pipe_->Connect();
+    Write(a, 20, "key-", "v");
+    ASSERT_TRUE(pipe_->CatchUp());
+    a.Persist();
+    b.Persist();
+  }
+  void WriteOne() { ASSERT_EQ(a.E().Set("key", "v"), Code::kOk); }
+  bool OnDisk() { return b.At(vbucket_).persisted == a.At(vbucket_).high; }
+  bool Stays() {
+    return !pipe_->RunUntil([this] { return OnDisk(); }, 5'000'000'000);
+  }
+  /// Waits for the newest write of the vbucket, as its client would.
+  void Await() {
+    requirement_ = {vbucket_, engine::DurabilityLevel::kPersistedMajority, a.At(vbucket_).high,
+                    a.At(vbucket_).failover_log.front().uuid};
+    ticket_ = a.E()->CommitTicket();
+    waiting_ = a.E()->AwaitDurability(requirement_, ticket_, std::make_shared<engine::WakeFlag>());
+  }
+  bool Done() { return a.E()->DurabilityOutcome(requirement_, ticket_) == Code::kOk; }
+
+  std::optional<Pipe> pipe_;
+  Vbid vbucket_;
+  engine::Requirement requirement_;
+  uint64_t ticket_ = 0;
+  std::optional<engine::DurabilityWait> waiting_;
+  bool asked_alone_ = false, asked_with_chunk_ = false;
+};
+
+TEST_F(TapDiskHurryTest, AReplicaSyncsAtOnceWhatAClientWaitsForOnItsDisk) {
+  WriteOne();
+  ASSERT_TRUE(Stays()) << "nobody waits";
+  ASSERT_FALSE(asked_alone_ || asked_with_chunk_);
+  // The write has been sent and applied when its client begins to wait.
+  Await();
+  EXPECT_EQ(pipe_->producer->NextPollNs(), 0);
+  ASSERT_TRUE(pipe_->RunUntil([this] { return Done(); }, 100'000'000));
+  EXPECT_TRUE(asked_alone_);
+  // The next ones come while somebody waits.
+  for (int i = 0; i < 3; ++i) {
+    WriteOne();
+    requirement_.seqno = Seqno(kSeqnoMax);
+    waiting_ =
+        a.E()->AwaitDurability(requirement_, a.E()->CommitTicket(), std::make_shared<engine::WakeFlag>());
+    asked_alone_ = false;
+    ASSERT_TRUE(pipe_->RunUntil([this] { return OnDisk(); }, 100'000'000)) << i;
+    EXPECT_TRUE(asked_with_chunk_ && !asked_alone_) << i;
+  }
+  waiting_.reset();
+  WriteOne();
+  EXPECT_TRUE(Stays()) << "nobody waits any more";
+  EXPECT_FALSE(asked_with_chunk_);
+}
+
+TEST_F(TapDiskHurryTest, WhoWaitsForItsMemoryDoesNot) {
+  const engine::Requirement memory{vbucket_, engine::DurabilityLevel::kMajorityAndPersisted, Seqno(kSeqnoMax),
+                                   a.At(vbucket_).failover_log.front().uuid};
+  const engine::DurabilityWait other =
+      a.E()->AwaitDurability(memory, a.E()->CommitTicket(), std::make_shared<engine::WakeFlag>());
+  WriteOne();
+  EXPECT_TRUE(Stays());
+  EXPECT_EQ(a.At(vbucket_).persisted, a.At(vbucket_).high) << "the disk here was asked for";
+  // The source has said that somebody waits; now it says for what.
+  Await();
+  EXPECT_TRUE(pipe_->RunUntil([this] { return Done(); }, 100'000'000));
+  EXPECT_TRUE(asked_alone_);
+}
+
+// What a connection had brought was not looked up on disk any more when the next one went on behind it.
+TEST_F(TapDiskHurryTest, WhatWasAppliedBeforeACutIsStillWaitedFor) {
+  WriteOne();
+  ASSERT_TRUE(pipe_->CatchUp());
+  Await();
+  pipe_->Cut();
+  pipe_->Connect();
+  EXPECT_TRUE(pipe_->RunUntil([this] { return Done(); }, 1'000'000'000));
+}
+
 TEST_F(TapStreamTest, AnAnswerIsToBeSentAtOnce) {
   Open();
   Pipe pipe(&a, &b, &clock_);

@@ -64,6 +64,7 @@ ProducerMessage FullProducerMessage() {
   message.answers = {answer, StreamAnswer{}};
   message.chunk = std::string("\0\xff\x80 bytes", 9);
   message.noop = true;
+  message.prompt = message.prompt_disk = true;
   message.goodbye = EndReason::kShutdown;
   message.goodbye_text = "bye";
   return message;
