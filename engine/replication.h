@@ -146,6 +146,12 @@ struct FenceRequest {
   uint64_t epoch = 0;
 };
 
+/// A suspended vbucket becomes dead with this epoch.
+struct HandoverRequest {
+  Vbid vbucket;
+  uint64_t epoch = 0;
+};
+
 /// The range that operations arrive in: they are applied as a whole, and `end` is exact.
 struct SnapshotRange {
   CheckpointId checkpoint;
@@ -283,11 +289,13 @@ class Replication {
   /// that one stays as it is.
   PendingRef Fence(std::vector<FenceRequest> requests);
   /// Takeover, giving side: clients wait from now on (state pending, in memory only) until Resume, or
-  /// Handover, which makes it dead with `epoch`, durably. NOT_MY_VBUCKET when it is not active; NOT_SUPPORTED
-  /// in the window of an online update.
+  /// Handover. NOT_MY_VBUCKET when it is not active; NOT_SUPPORTED in the window of an online update.
   Status Suspend(Vbid vbucket);
   void Resume(Vbid vbucket);
-  PendingRef Handover(Vbid vbucket, uint64_t epoch);
+  /// Makes suspended vbuckets dead, each with its epoch: durable when ready, in one synced write. An answer
+  /// for each, in the order of the requests; those that are refused stay, and their clients go on.
+  /// NOT_MY_VBUCKET: is not suspended. ACCESS_DENIED: the epoch does not rise. NOT_SUPPORTED as Suspend.
+  std::vector<PendingRef> Handover(std::vector<HandoverRequest> requests);
 
   // --- durability of writes: what the copies have ---
   /// A replica told how far it is. Seqnos of another branch of history (uuid) do not count.

@@ -20,6 +20,11 @@ Status Written(Core& core, Status status) {
   return status;
 }
 
+Status WriteRecords(Core& core, const storage::LogBatch& batch, bool sync) {
+  if (!core.store.present()) return Status::Ok();
+  return Written(core, StoreGate::Access(core.store)->WriteLog(batch, sync));
+}
+
 /// The record of a replica that follows the source of `request`.
 proto::VbucketMeta MetaAdopted(const VBucket& vb, const AdoptRequest& request) CAIRN_REQUIRES(vb.mutex) {
   proto::VbucketMeta meta = vb.MetaAt(vb.merged());
@@ -251,41 +256,63 @@ Status FenceNow(const ReplicationParts& parts, const std::vector<FenceRequest>& 
   return status;
 }
 
-Status HandoverNow(const ReplicationParts& parts, Vbid vbucket, uint64_t epoch) {
+/// Its record as a dead one. While it is suspended nobody is answered, so that it is dead may be recorded
+/// first: should that fail, it still can be resumed.
+Status PrepareHandover(Core& core, const HandoverRequest& request, storage::LogBatch* batch) {
+  if (request.vbucket.get() >= core.vbuckets.size()) return NoSuchVbucket();
+  VBucket& vb = *core.vbuckets[request.vbucket.get()];
+  MutexLock lock(vb.mutex);
+  if (!vb.exists()) return NoSuchVbucket();
+  // The receiver asks again when it has not heard the answer.
+  const bool again =
+      vb.state() == VbucketState::kDead && vb.epoch() == request.epoch && !vb.record_in_doubt();
+  if (again) return Status::Ok();
+  if (!vb.suspended()) return Status(Code::kNotMyVbucket, "the vbucket is not being handed over");
+  if (request.epoch <= vb.epoch()) return Status(Code::kAccessDenied, "the epoch has to rise");
+  if (vb.window() || vb.undoing()) return Status(Code::kNotSupported, "not in an online update");
+  proto::VbucketMeta dead = vb.MetaAt(vb.merged());
+  dead.state = static_cast<uint8_t>(VbucketState::kDead);
+  dead.epoch = request.epoch;
+  batch->meta_puts.emplace_back(proto::VbucketMetaName(request.vbucket),
+                                proto::EncodeVbucketMeta(request.vbucket, dead));
+  vb.set_record_in_doubt(true);
+  return Status::Ok();
+}
+
+std::vector<Status> HandoverNow(const ReplicationParts& parts, const std::vector<HandoverRequest>& requests) {
   Core& core = parts.core;
-  if (vbucket.get() >= core.vbuckets.size()) return NoSuchVbucket();
-  VBucket& vb = *core.vbuckets[vbucket.get()];
-  Effects fx;
+  std::vector<Status> outcomes(requests.size());
+  std::vector<size_t> written;
+  std::vector<Effects> effects(requests.size());
   {
     MutexLock meta(core.meta_mutex);
     storage::LogBatch batch;
-    {
+    Status status;
+    size_t bytes = 0;
+    for (size_t i = 0; i < requests.size(); ++i) {
+      const size_t before = batch.meta_puts.size();
+      outcomes[i] = PrepareHandover(core, requests[i], &batch);
+      if (batch.meta_puts.size() == before) continue;
+      written.push_back(i);
+      bytes += batch.meta_puts.back().second.size();
+      if (bytes < storage::kLogBatchBytesSoft || !status.ok()) continue;
+      status = WriteRecords(core, batch, false);
+      batch = {};
+      bytes = 0;
+    }
+    if (status.ok() && !written.empty()) status = WriteRecords(core, batch, true);
+    for (const size_t i : written) {
+      outcomes[i] = status;
+      if (!status.ok()) continue;
+      VBucket& vb = *core.vbuckets[requests[i].vbucket.get()];
       MutexLock lock(vb.mutex);
-      if (!vb.exists()) return NoSuchVbucket();
-      // The receiver asks again when it has not heard the answer.
-      const bool again = vb.state() == VbucketState::kDead && vb.epoch() == epoch && !vb.record_in_doubt();
-      if (again) return Status::Ok();
-      if (!vb.suspended()) return Status(Code::kNotMyVbucket, "the vbucket is not being handed over");
-      if (epoch <= vb.epoch()) return Status(Code::kAccessDenied, "the epoch has to rise");
-      if (vb.window() || vb.undoing()) return Status(Code::kNotSupported, "not in an online update");
-      proto::VbucketMeta dead = vb.MetaAt(vb.merged());
-      dead.state = static_cast<uint8_t>(VbucketState::kDead);
-      dead.epoch = epoch;
-      batch.meta_puts.emplace_back(proto::VbucketMetaName(vbucket), proto::EncodeVbucketMeta(vbucket, dead));
-      vb.set_record_in_doubt(true);
+      vb.set_epoch(requests[i].epoch);
+      vb.SetState(VbucketState::kDead, core.clock->WallNs(), core.Now(), effects[i]);
+      vb.set_record_in_doubt(false);
     }
-    // While it is suspended nobody is answered, so that it is dead may be recorded first: should that fail,
-    // it still can be resumed.
-    if (core.store.present()) {
-      CAIRN_RETURN_IF_ERROR(Written(core, StoreGate::Access(core.store)->WriteLog(batch, true)));
-    }
-    MutexLock lock(vb.mutex);
-    vb.set_epoch(epoch);
-    vb.SetState(VbucketState::kDead, core.clock->WallNs(), core.Now(), fx);
-    vb.set_record_in_doubt(false);
   }
-  core.Finish(vb, fx);
-  return Status::Ok();
+  for (const size_t i : written) core.Finish(*core.vbuckets[requests[i].vbucket.get()], effects[i]);
+  return outcomes;
 }
 
 // --- the face ---
@@ -316,14 +343,23 @@ PendingRef Replication::Fence(std::vector<FenceRequest> requests) {
   return OnControl(parts, [&parts, all = std::move(requests)] { return FenceNow(parts, all); });
 }
 
-PendingRef Replication::Handover(Vbid vbucket, uint64_t epoch) {
+std::vector<PendingRef> Replication::Handover(std::vector<HandoverRequest> requests) {
+  std::vector<PendingRef> pending;
+  std::vector<std::shared_ptr<Answer>> answers;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    pending.push_back(std::make_shared<Pending>());
+    answers.push_back(std::make_shared<Answer>(pending.back()));
+  }
   const ReplicationParts& parts = rep_->parts;
-  return OnControl(parts, [this, &parts, vbucket, epoch] {
-    Status given = HandoverNow(parts, vbucket, epoch);
-    // Who asked may be gone; its clients must not wait for ever.
-    if (!given.ok()) Resume(vbucket);
-    return given;
-  });
+  static_cast<void>(parts.on_control([this, &parts, all = std::move(requests), answers = std::move(answers)] {
+    std::vector<Status> outcomes = HandoverNow(parts, all);
+    for (size_t i = 0; i < all.size(); ++i) {
+      // Who asked may be gone; its clients must not wait for ever.
+      if (!outcomes[i].ok()) Resume(all[i].vbucket);
+      answers[i]->Set(std::move(outcomes[i]));
+    }
+  }));
+  return pending;
 }
 
 Status Replication::Suspend(Vbid vbucket) {

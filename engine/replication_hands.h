@@ -18,7 +18,8 @@ Status PromoteNow(const ReplicationParts& parts, const std::vector<Vbid>& vbucke
                   const PromoteOptions& options);
 /// To any state but active. Clients are turned away at once, whether or not it can be recorded.
 Status DemoteNow(const ReplicationParts& parts, const std::vector<Vbid>& vbuckets, VbucketState to);
-Status FenceNow(const ReplicationParts& parts, Vbid vbucket, uint64_t epoch);
-Status HandoverNow(const ReplicationParts& parts, Vbid vbucket, uint64_t epoch);
+Status FenceNow(const ReplicationParts& parts, const std::vector<FenceRequest>& requests);
+/// An outcome for each request.
+std::vector<Status> HandoverNow(const ReplicationParts& parts, const std::vector<HandoverRequest>& requests);
 
 }  // namespace cairn::engine

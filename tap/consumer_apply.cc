@@ -26,6 +26,7 @@ bool Consumer::Rep::Step(int64_t now) {
   PollPending(now);
   ApplyHeld(now);
   while (!queue.empty() && budget > 0 && !failed) TakeMessage(now);
+  PromoteGiven();
   // Once for all that this step has applied, or the ones before it had when the source came to wait for it.
   if (prompt_disk && std::exchange(unhurried, false)) replication.HurryToDisk();
   PollPersisted(now);
@@ -349,10 +350,23 @@ void Consumer::Rep::ChangeState(Follow& follow, const Event& event) {
   if (follow.applied < follow.source_high || event.epoch <= follow.epoch) {
     return FailFor(follow.vbucket, "a takeover without all that belongs to it");
   }
+  follow.phase = Follow::Phase::kPromoting;
+  follow.promoting_epoch = event.epoch;
+  follow.promoting_alone = false;
+  given[event.epoch].push_back(follow.vbucket);
+}
+
+/// What was given in this step, with one synced write for all of one epoch (mostly there is one).
+void Consumer::Rep::PromoteGiven() {
+  for (const auto& [epoch, vbuckets] : std::exchange(given, {})) Promote(vbuckets, epoch);
+}
+
+void Consumer::Rep::Promote(const std::vector<Vbid>& vbuckets, uint64_t epoch) {
   engine::PromoteOptions promote;
-  promote.epoch_min = event.epoch;
+  promote.epoch_min = epoch;
   promote.clean = true;
-  Wait(follow, Follow::Phase::kPromoting, replication.Promote({follow.vbucket}, promote));
+  const engine::PendingRef pending = replication.Promote(vbuckets, promote);
+  for (const Vbid vbucket : vbuckets) Wait(*Find(vbucket), Follow::Phase::kPromoting, pending);
 }
 
 void Consumer::Rep::MarkDirty(Follow& follow) {

@@ -2,6 +2,7 @@
 // The inside of a Consumer: the connection, and what is followed. Included by tap/consumer*.cc only.
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -80,6 +81,8 @@ struct Follow {
   Seqno data_end;             // … up to here
   bool told_pending = false;  // takeover: the source waits for pending_ready
   bool promoted = false;
+  uint64_t promoting_epoch = 0;  // kPromoting: with at least this
+  bool promoting_alone = false;
   Seqno verified;
   CheckpointId verified_checkpoint;
   bool digest_mismatch = false;
@@ -141,6 +144,8 @@ struct Consumer::Rep {
   bool ApplyData(Follow& follow, Event& event, int64_t now);
   bool EndCheckpoint(Follow& follow, const Event& event, int64_t now);
   void ChangeState(Follow& follow, const Event& event);
+  void PromoteGiven();
+  void Promote(const std::vector<Vbid>& vbuckets, uint64_t epoch);
   bool NotApplied(Follow& follow, Code code, int64_t now);
   void NoteApplied(Follow& follow, Seqno applied);
   void WatchPersisted(Follow& follow);
@@ -175,6 +180,7 @@ struct Consumer::Rep {
   std::vector<Vbid> held;                        // with something that waits to be applied
   std::vector<Vbid> dirty;                       // with progress to be told
   std::vector<Vbid> unpersisted;                 // with more applied than persisted
+  std::map<uint64_t, std::vector<Vbid>> given;   // takeover: by epoch, until the step's end
   std::vector<Vbid> closes;                      // to be sent
   std::vector<FenceNotice> fences;               // to be sent
   std::vector<Progress> last_words;              // to be sent before their streams are closed

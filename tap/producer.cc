@@ -77,6 +77,7 @@ void Producer::Rep::CloseAll() {
   ready.clear();
   backfills.clear();
   giving.clear();
+  receiver_ready.clear();
   answers.clear();
   late.clear();
   if (greeted) replication.ForgetReplica(hello.name);
@@ -155,6 +156,7 @@ void Producer::OnMessage(const ConsumerMessage& message, int64_t now_ns) {
     rep.OnProgress(progress, now_ns);
     if (rep.goodbye) return;
   }
+  rep.HandOver();
   for (const Vbid vbucket : message.close) rep.Close(vbucket);
   for (const OpenStream& open : message.open) {
     rep.Open(open, now_ns);

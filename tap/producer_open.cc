@@ -149,7 +149,9 @@ void Producer::Rep::OnProgress(const Progress& progress, int64_t now) {
   while (!unapplied.empty() && unapplied.front().seqno <= progress.applied) unapplied.pop_front();
   replication.ReportReplica(hello.name, progress.vbucket, progress.history_uuid, progress.applied,
                             progress.persisted);
-  if (stream->giving == Giving::kPendingSent && progress.pending_ready) HandOver(*stream);
+  if (stream->giving == Giving::kPendingSent && progress.pending_ready) {
+    receiver_ready.push_back(progress.vbucket);
+  }
   if (stream->giving == Giving::kFollowing) GiveStep(*stream, now);
 }
 

@@ -140,7 +140,7 @@ struct Producer::Rep {
   // producer_takeover.cc
   void GiveStep(Stream& stream, int64_t now);
   void Suspend(Stream& stream, int64_t now);
-  void HandOver(Stream& stream);
+  void HandOver();
   void FinishHandover(Stream& stream);
   void StepGiving(int64_t now);
 
@@ -167,9 +167,10 @@ struct Producer::Rep {
 
   std::vector<std::unique_ptr<Stream>> streams;  // by vbucket
   size_t open_streams = 0;
-  std::deque<Vbid> ready;      // live streams with something new, each once
-  std::deque<Vbid> backfills;  // streams that read the disk, or wait for a slot; in turn
-  std::vector<Vbid> giving;    // takeovers
+  std::deque<Vbid> ready;            // live streams with something new, each once
+  std::deque<Vbid> backfills;        // streams that read the disk, or wait for a slot; in turn
+  std::vector<Vbid> giving;          // takeovers
+  std::vector<Vbid> receiver_ready;  // of `giving`: so says the message that is being read
   size_t backfills_open = 0;
   Stream* current = nullptr;  // in the middle of a snapshot that nothing may interrupt
   bool backfill_turn = false;

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "proto/epoch.h"
 #include "tap/producer_rep.h"
@@ -47,19 +49,33 @@ void Producer::Rep::Suspend(Stream& stream, int64_t now) {
   MarkReady(stream);
 }
 
-/// The receiver has everything applied and persisted, if it speaks of the same seqno.
-void Producer::Rep::HandOver(Stream& stream) {
-  const Result<VbucketPosition> position = replication.Position(stream.vbucket());
-  if (!position.ok() || stream.info.applied != position->high || stream.info.persisted != position->high)
-    return;
-  const std::optional<uint64_t> epoch = proto::HandoverEpoch(position->epoch);
-  if (!epoch) return EndStream(stream, EndReason::kStateChanged, "no epoch is left");
-  stream.handover_epoch = *epoch;
-  // Before it happens: if the answer is never heard here, the receiver may still be told when it asks again
-  // and the vbucket is dead with this epoch.
-  handovers->Record(stream.vbucket(), hello.node_uuid, stream.handover_epoch);
-  stream.giving = Giving::kHandingOver;
-  stream.handover = replication.Handover(stream.vbucket(), stream.handover_epoch);
+/// The receiver has everything applied and persisted, if it speaks of the same seqno. What it says of many in
+/// one message is written down in one synced write.
+void Producer::Rep::HandOver() {
+  std::vector<engine::HandoverRequest> requests;
+  for (const Vbid vbucket : std::exchange(receiver_ready, {})) {
+    Stream* stream = streams[vbucket.get()].get();
+    if (stream == nullptr || stream->giving != Giving::kPendingSent) continue;
+    const Result<VbucketPosition> position = replication.Position(vbucket);
+    if (!position.ok()) continue;
+    if (stream->info.applied != position->high || stream->info.persisted != position->high) continue;
+    const std::optional<uint64_t> epoch = proto::HandoverEpoch(position->epoch);
+    if (!epoch) {
+      EndStream(*stream, EndReason::kStateChanged, "no epoch is left");
+      continue;
+    }
+    stream->handover_epoch = *epoch;
+    // Before it happens: if the answer is never heard here, the receiver may still be told when it asks again
+    // and the vbucket is dead with this epoch.
+    handovers->Record(vbucket, hello.node_uuid, *epoch);
+    stream->giving = Giving::kHandingOver;
+    requests.push_back({vbucket, *epoch});
+  }
+  if (requests.empty()) return;
+  const std::vector<engine::PendingRef> pending = replication.Handover(requests);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    streams[requests[i].vbucket.get()]->handover = pending[i];
+  }
 }
 
 void Producer::Rep::FinishHandover(Stream& stream) {

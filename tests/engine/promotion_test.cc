@@ -489,7 +489,7 @@ TEST_F(PromotionTest, HandingOver) {
   OpenBoth();
   const auto keys = KeysOf(Vbid(0), 40);
   SetAll(keys, "v-");
-  EXPECT_EQ(Done(a.R().Handover(Vbid(0), 1)).code(), Code::kNotMyVbucket) << "not suspended";
+  EXPECT_EQ(Done(a.R().Handover({{Vbid(0), 1}}).front()).code(), Code::kNotMyVbucket) << "not suspended";
   ASSERT_TRUE(a.R().Suspend(Vbid(0)).ok());
   EXPECT_EQ(a.R().Suspend(Vbid(0)).code(), Code::kNotMyVbucket);
   EXPECT_EQ(a.At(Vbid(0)).state, VbucketState::kPending);
@@ -508,16 +508,51 @@ TEST_F(PromotionTest, HandingOver) {
   ASSERT_TRUE(a.R().OpenCursor(Vbid(0), "pin", a.At(Vbid(0)).high).ok());
   ASSERT_TRUE(a.R().Suspend(Vbid(0)).ok());
   a.gate.refuse = [](const storage::LogBatch&) { return Status(Code::kNoSpace, "full"); };
-  EXPECT_EQ(Done(a.R().Handover(Vbid(0), 1)).code(), Code::kNoSpace);
+  EXPECT_EQ(Done(a.R().Handover({{Vbid(0), 1}}).front()).code(), Code::kNoSpace);
   a.gate.refuse = nullptr;
   EXPECT_EQ(a.At(Vbid(0)).state, VbucketState::kActive) << "its clients go on";
   ASSERT_TRUE(a.R().Suspend(Vbid(0)).ok());
-  ASSERT_TRUE(Done(a.R().Handover(Vbid(0), 1)).ok());
+  ASSERT_TRUE(Done(a.R().Handover({{Vbid(0), 1}}).front()).ok());
   EXPECT_EQ(a.At(Vbid(0)).state, VbucketState::kDead);
-  EXPECT_TRUE(Done(a.R().Handover(Vbid(0), 1)).ok()) << "the receiver asks again";
+  EXPECT_TRUE(Done(a.R().Handover({{Vbid(0), 1}}).front()).ok()) << "the receiver asks again";
   a.CrashAndReopen();
   EXPECT_EQ(a.At(Vbid(0)).state, VbucketState::kDead);
   EXPECT_EQ(a.At(Vbid(0)).epoch, 1u);
+}
+
+TEST_F(PromotionTest, ManyAreHandedOverInOneSyncedWriteAndEachHasItsAnswer) {
+  OpenBoth();
+  const std::vector<HandoverRequest> requests = {
+      {Vbid(0), 1}, {Vbid(1), 1}, {Vbid(2), 0}, {Vbid(3), 5}, {Vbid(999), 1}};
+  const auto codes = [&] {
+    std::vector<Code> found;
+    for (const PendingRef& pending : a.R().Handover(requests)) found.push_back(Done(pending).code());
+    return found;
+  };
+  const auto states = [&] {
+    std::vector<VbucketState> found;
+    for (uint16_t v = 0; v < 4; ++v) found.push_back(a.At(Vbid(v)).state);
+    return found;
+  };
+  using enum VbucketState;
+  for (const Vbid vb : {Vbid(0), Vbid(2), Vbid(3)}) ASSERT_TRUE(a.R().Suspend(vb).ok());
+  a.gate.refuse = [](const storage::LogBatch&) { return Status(Code::kNoSpace, "full"); };
+  EXPECT_EQ(codes(), (std::vector{Code::kNoSpace, Code::kNotMyVbucket, Code::kAccessDenied, Code::kNoSpace,
+                                  Code::kNotMyVbucket}));
+  a.gate.refuse = nullptr;
+  EXPECT_EQ(states(), (std::vector{kActive, kActive, kActive, kActive})) << "their clients go on";
+
+  for (const Vbid vb : {Vbid(0), Vbid(2), Vbid(3)}) ASSERT_TRUE(a.R().Suspend(vb).ok());
+  const size_t before = a.gate.synced_records;
+  EXPECT_EQ(codes(), (std::vector{Code::kOk, Code::kNotMyVbucket, Code::kAccessDenied, Code::kOk,
+                                  Code::kNotMyVbucket}));
+  EXPECT_EQ(a.gate.synced_records, before + 1);
+  EXPECT_EQ(states(), (std::vector{kDead, kActive, kActive, kDead}));
+  EXPECT_EQ(codes()[0], Code::kOk) << "the receiver asks again";
+  EXPECT_EQ(a.gate.synced_records, before + 1) << "what is written down already";
+  a.CrashAndReopen();
+  EXPECT_EQ(states(), (std::vector{kDead, kActive, kActive, kDead}));
+  EXPECT_EQ(a.At(Vbid(3)).epoch, 5u);
 }
 
 TEST_F(PromotionTest, NothingIsHandedOverInAnUpdateNorTheOtherWayRound) {

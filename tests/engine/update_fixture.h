@@ -23,15 +23,17 @@ namespace cairn::engine {
 
 inline constexpr int64_t kSecondNs = 1'000'000'000;
 
-/// Lets a test refuse chosen writes of the log before they reach the store.
+/// Lets a test refuse chosen writes of the log before they reach the store, and counts synced ones.
 class InterceptedStore final : public storage::ForwardingStore {
  public:
   explicit InterceptedStore(storage::KvStore* store) : ForwardingStore(store) {}
   Status WriteLog(const storage::LogBatch& batch, bool sync) override {
     if (refuse) CAIRN_RETURN_IF_ERROR(refuse(batch));
+    if (sync && !batch.meta_puts.empty()) ++synced_records;
     return ForwardingStore::WriteLog(batch, sync);
   }
   std::function<Status(const storage::LogBatch&)> refuse;
+  size_t synced_records = 0;  // writes with records of vbuckets, or of anything else but operations
 };
 
 /// For gtest: a key's state in one short line.

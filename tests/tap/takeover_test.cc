@@ -121,6 +121,76 @@ TEST_F(TapTakeoverTest, CutAnywhereItIsResumedOrCompleted) {
   EXPECT_LT(completed_at_once, 24);
 }
 
+TEST_F(TapTakeoverTest, ManyVbucketsChangeHandsInAFewSyncedWrites) {
+  constexpr uint16_t kVbuckets = 256;
+  engine::EngineOptions options = Small();
+  options.vbuckets = kVbuckets;
+  Open(options);
+  Write(a, 2000, "key-", "v");
+  Follow();
+  Pipe pipe(&a, &b, &clock_, Taking());
+  pipe.Connect();
+  a.gate.synced_records = b.gate.synced_records = 0;
+  ASSERT_TRUE(pipe.RunUntil([&] { return pipe.consumer->takeover_done(); }))
+      << pipe.consumer->info(0).last_error;
+  EXPECT_LE(a.gate.synced_records, 3u);
+  EXPECT_LE(b.gate.synced_records, 3u);
+  // Durable on both sides.
+  pipe.LetGo();
+  a.CrashAndReopen();
+  b.CrashAndReopen();
+  for (uint16_t v = 0; v < kVbuckets; ++v) {
+    ASSERT_EQ(StateOf(a, Vbid(v)), VbucketState::kDead) << v;
+    ASSERT_EQ(StateOf(b, Vbid(v)), VbucketState::kActive) << v;
+    ASSERT_GT(b.At(Vbid(v)).epoch, a.At(Vbid(v)).epoch) << v;
+  }
+  EXPECT_EQ(b.E().Get("key-1999")->value, "v1999");
+}
+
+TEST_F(TapTakeoverTest, OneThatCannotBePromotedDoesNotHoldTheOthersBack) {
+  Open();
+  Write(a, 50, "key-", "v");
+  Follow();
+  Consumer::Options options = Taking();
+  options.reask_delay_min_ns = options.reask_delay_max_ns = 10'000'000'000;  // asking again helps too
+  Pipe pipe(&a, &b, &clock_, options);
+  pipe.Connect();
+  const auto all_are = [](Node& node, VbucketState state) {
+    return StateOf(node, Vbid(0)) == state && StateOf(node, Vbid(1)) == state &&
+           StateOf(node, Vbid(3)) == state;
+  };
+  ASSERT_TRUE(pipe.RunUntil([&] { return all_are(a, VbucketState::kDead); }));
+  ASSERT_TRUE(all_are(b, VbucketState::kReplica));
+  ASSERT_TRUE(b.R().Demote({Vbid(2)}, VbucketState::kDead)->status().ok());
+  Status deleted(Code::kTimeout);
+  b.E()->DeleteVbucket(Vbid(2), [&](Status status) { deleted = std::move(status); });
+  for (int i = 0; i < 50 && !deleted.ok(); ++i) b.E()->RunBackground();
+  ASSERT_TRUE(deleted.ok()) << deleted.ToString();
+  EXPECT_TRUE(pipe.RunUntil([&] { return all_are(b, VbucketState::kActive); }, 100'000'000));
+  EXPECT_NE(StateOf(b, Vbid(2)), VbucketState::kActive);
+}
+
+// Whoever says nonsense behind it has not been given anything; its source's clients go on.
+TEST_F(TapTakeoverTest, ABadMessageHandsNothingOver) {
+  Open();
+  Write(a, 50, "key-", "v");
+  Follow();
+  Pipe pipe(&a, &b, &clock_, Taking());
+  pipe.Connect();
+  const auto ready = [&] {
+    return !pipe.to_producer.empty() && !pipe.to_producer.front().progress.empty() &&
+           pipe.to_producer.front().progress.front().pending_ready;
+  };
+  ASSERT_TRUE(pipe.RunUntil(ready));
+  ASSERT_EQ(StateOf(a, pipe.to_producer.front().progress.front().vbucket), VbucketState::kPending);
+  Progress bad = pipe.to_producer.front().progress.front();
+  bad.applied = Seqno(kSeqnoMax);
+  pipe.to_producer.front().progress.push_back(bad);
+  for (int i = 0; i < 20; ++i) pipe.Turn();
+  EXPECT_EQ(pipe.producer->end_reason(), EndReason::kBadMessage);
+  for (uint16_t v = 0; v < 4; ++v) EXPECT_EQ(StateOf(a, Vbid(v)), VbucketState::kActive) << v;
+}
+
 TEST_F(TapTakeoverTest, TheLastStepIsRepeatedForTheReceiverOnly) {
   Open();
   Write(a, 50, "key-", "v");
