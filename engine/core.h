@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/metrics.h"
+#include "engine/announce.h"
 #include "engine/durability.h"
 #include "engine/memory.h"
 #include "engine/options.h"
@@ -172,7 +173,7 @@ struct Core {
     if (__builtin_expect(fx.preimages != nullptr, 0)) hand_to_reclaimer(std::move(fx.preimages));
     if (__builtin_expect(fx.announce, 0)) {
       fx.announce = false;
-      announce(vb.id());
+      if (!AnnounceLater::Take(*this, vb.id())) announce(vb.id());
     }
   }
 };

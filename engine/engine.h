@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "engine/announce.h"
 #include "engine/durability.h"
 #include "engine/ops.h"
 #include "engine/options.h"
@@ -72,6 +73,9 @@ class Engine {
   void GetMany(std::span<const OpKey> keys, std::span<GetResult> results, const WaiterRef& waiter);
   /// Hint before a batch of single operations: brings the keys' cache lines in. Any size.
   void Prefetch(std::span<const OpKey> keys);
+  /// Before a batch of operations on the calling thread: streams are told of them when the result goes out of
+  /// scope.
+  [[nodiscard]] AnnounceLater AnnounceAtEnd() const;
   TouchedResult GetAndTouch(const OpKey& key, uint32_t expiry, const WaiterRef& waiter);
   MutationResult Touch(const OpKey& key, uint32_t expiry, const WaiterRef& waiter);
   MutationResult Store(const OpKey& key, const StoreRequest& request, const WaiterRef& waiter);

@@ -93,6 +93,8 @@ GetResult Engine::Get(const OpKey& key, const WaiterRef& waiter) {
   });
 }
 
+AnnounceLater Engine::AnnounceAtEnd() const { return AnnounceLater(impl_->core); }
+
 void Engine::Prefetch(std::span<const OpKey> keys) {
   for (int stage = 0; stage < 2; ++stage) {
     for (const OpKey& key : keys) {

@@ -18,6 +18,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/size.h"
+#include "base/thread_role.h"
 #include "engine/engine.h"
 #include "engine/replication.h"
 #include "engine/storage/kv_store.h"
@@ -231,6 +232,7 @@ int Serve(Config config, const std::vector<std::string>& args) {
   if (!opened.ok()) {
     return Fail("cannot open the data in " + config.engine.data_dir + ": " + opened.status().ToString());
   }
+  TakeRole(ThreadRole::kServing);  // threads of libraries that are started from here on inherit it
   Node node;
   node.engine = std::move(opened).value();
   if (const Status started = StartServices(config, clock, node); !started.ok()) {

@@ -44,6 +44,7 @@ Session::Progress Session::RunWindows(std::string_view in, size_t consumed, Exec
     const Window window = FillWindow(in, consumed, service_, executor);
     executor.BeginWindow(window.count);
     executor.SkipLap();
+    const engine::AnnounceLater announce_later = service_.engine.AnnounceAtEnd();
     for (size_t i = 0; i < window.count; ++i) {
       const Outcome outcome = executor.Execute(i);
       if (outcome == Outcome::kParked || outcome == Outcome::kOutputFull) return {outcome, consumed, 0};

@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 #include <pthread.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <string>
 #include <thread>
 
@@ -18,6 +21,21 @@ std::string NameOfThisThread() {
 }
 
 int NiceOfThisThread() { return getpriority(PRIO_PROCESS, static_cast<id_t>(gettid())); }
+
+int SlackOfThisThread() { return prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0); }
+
+// Nanoseconds; 0 where the kernel has no such thing (before 6.12).
+uint64_t SliceOfThisThread() {
+  struct {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+  } attr = {};
+  if (syscall(SYS_sched_getattr, 0, &attr, sizeof attr, 0) != 0) return 0;
+  return attr.runtime;
+}
 
 TEST(ThreadRole, ALongNameIsCutAndTheCallersOwnStays) {
   const std::string before = NameOfThisThread();
@@ -52,6 +70,32 @@ TEST(ThreadRole, OnlyBackgroundWorkGetsASmallerShare) {
   EXPECT_EQ(background, before > 5 ? before : 5);
   EXPECT_EQ(twice, background);
   EXPECT_EQ(NiceOfThisThread(), before);
+}
+
+TEST(ThreadRole, WhatIsWaitedForTakesShortTurnsAndWhatItStartsCanTakeLongOnesAgain) {
+  int serving = -1, inherited = -1, steady = -1;
+  uint64_t serving_slice = 0, inherited_slice = 0, steady_slice = 0;
+  std::thread([&] {
+    BeginThread("serving");
+    serving = SlackOfThisThread();
+    serving_slice = SliceOfThisThread();
+    std::thread([&] {
+      inherited = SlackOfThisThread();
+      inherited_slice = SliceOfThisThread();
+    }).join();
+    std::thread([&] {
+      BeginThread("steady", ThreadRole::kSteady);
+      steady = SlackOfThisThread();
+      steady_slice = SliceOfThisThread();
+    }).join();
+  }).join();
+  EXPECT_EQ(serving, 1'000);
+  EXPECT_EQ(inherited, 1'000);
+  EXPECT_EQ(steady, 50'000);
+  if (SliceOfThisThread() == 0) GTEST_SKIP() << "the kernel does not tell";
+  EXPECT_EQ(serving_slice, 100'000U);
+  EXPECT_EQ(inherited_slice, 100'000U);
+  EXPECT_GT(steady_slice, 100'000U);
 }
 
 }  // namespace

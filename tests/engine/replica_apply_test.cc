@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -251,6 +252,34 @@ TEST_F(Replica, AStreamIsToldOnceUntilItReads) {
   told.clear();
   SetAll(keys, "x-");
   EXPECT_TRUE(told.empty());
+}
+
+TEST_F(Replica, WhatABatchDidIsToldAtItsEnd) {
+  EngineOptions options = SmallOptions();
+  options.vbuckets = 64;
+  a.Open(options);
+  for (uint16_t vb = 0; vb < 64; ++vb) ASSERT_TRUE(a.R().OpenCursor(Vbid(vb), "x", Seqno(0)).ok());
+  std::set<Vbid> told;
+  a.R().AddListener([&](Vbid vb) { told.insert(vb); });
+  const auto keys = Keys(10);
+  {
+    const AnnounceLater batch = a.E()->AnnounceAtEnd();
+    {
+      const AnnounceLater inner = a.E()->AnnounceAtEnd();
+      SetAll(keys, "v-");
+    }
+    EXPECT_TRUE(told.empty());
+  }
+  const size_t touched = told.size();
+  EXPECT_GT(touched, 1u);
+  // One that is larger than what can be gathered is told of in parts.
+  {
+    const AnnounceLater batch = a.E()->AnnounceAtEnd();
+    SetAll(Keys(2'000), "w-");
+    EXPECT_GT(told.size(), touched);
+    EXPECT_LT(told.size(), 64u);
+  }
+  EXPECT_EQ(told.size(), 64u);
 }
 
 TEST_F(Replica, AStreamThatIsDroppedOrWhoseSequenceIsReplacedHearsOfIt) {
