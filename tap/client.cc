@@ -3,8 +3,13 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 
+#include <atomic>
+#include <utility>
+
 #include "proto/tap.grpc.pb.h"
+#include "tap/client_socket.h"
 #include "tap/rpc_channel.h"
+#include "tap/rpc_limits.h"
 #include "tap/wire.h"
 
 namespace cairn::tap {
@@ -12,40 +17,69 @@ namespace {
 
 // Of a message around its chunk.
 constexpr uint32_t kEnvelopeBytesMax = 64u << 10;
+constexpr int kConnectTimeoutMs = 10'000;
 
 class RpcConsumerLink final : public ConsumerLink {
  public:
-  explicit RpcConsumerLink(std::shared_ptr<grpc::Channel> channel)
-      : channel_(std::move(channel)), stub_(v1::Tap::NewStub(channel_)) {}
+  explicit RpcConsumerLink(RpcChannelOptions options) : options_(std::move(options)) {}
 
   bool Open() override {
+    Result<UniqueFd> socket(Status(Code::kNotSupported, "gRPC makes the connections with TLS"));
+    if (options_.tls.certificate.empty()) {
+      socket = ConnectTcp(options_.address, kConnectTimeoutMs, cancelled_);
+      if (!socket.ok() && socket.code() != Code::kNotSupported) {
+        unreachable_ = socket.status();
+        return false;
+      }
+    }
+    if (socket.ok()) {
+      held_.Attach(*socket);
+      channel_ = MakeRpcChannelOver(options_, std::move(socket).value());
+    } else {
+      channel_ = MakeRpcChannel(options_);
+    }
+    stub_ = v1::Tap::NewStub(channel_);
     stream_ = stub_->Replicate(&context_);
     return stream_ != nullptr;
   }
 
   bool Write(const ConsumerMessage& message) override {
     ToWire(message, out_);
-    return stream_->Write(out_);
+    const bool written = stream_->Write(out_);
+    held_.Written();
+    return written;
   }
 
   Result<std::optional<ProducerMessage>> Read() override {
     if (!stream_->Read(&in_)) return std::optional<ProducerMessage>();
+    held_.Received(in_.ByteSizeLong());
     CAIRN_ASSIGN_OR_RETURN(ProducerMessage message, FromWire(in_));
     return std::optional<ProducerMessage>(std::move(message));
   }
 
-  void Cancel() override { context_.TryCancel(); }
+  void Cancel() override {
+    cancelled_.store(true, std::memory_order_release);
+    held_.Release();
+    context_.TryCancel();
+  }
 
   Status Finish() override {
-    if (stream_ == nullptr) return Status(Code::kCancelled, "not connected");
+    held_.Release();
+    if (stream_ == nullptr) {
+      return unreachable_.ok() ? Status(Code::kCancelled, "not connected") : unreachable_;
+    }
     const grpc::Status status = stream_->Finish();
     if (status.ok()) return Status::Ok();
     return Status(Code::kIoError, status.error_message());
   }
 
  private:
-  const std::shared_ptr<grpc::Channel> channel_;
-  const std::unique_ptr<v1::Tap::Stub> stub_;
+  const RpcChannelOptions options_;
+  std::atomic<bool> cancelled_{false};
+  HeldWrites held_;
+  Status unreachable_;  // why Open failed
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::Tap::Stub> stub_;
   grpc::ClientContext context_;
   std::unique_ptr<grpc::ClientReaderWriter<v1::FromConsumer, v1::FromProducer>> stream_;
   v1::FromConsumer out_;  // writing thread
@@ -59,8 +93,9 @@ Dialer MakeDialer(const TlsFiles& tls) {
     RpcChannelOptions options;
     options.address = address;
     options.receive_bytes_max = static_cast<uint32_t>(kChunkBytesMax) + kEnvelopeBytesMax;
+    options.window_bytes = kTapWindowBytes;
     CAIRN_ASSIGN_OR_RETURN(options.tls, LoadTls(tls));
-    return std::unique_ptr<ConsumerLink>(std::make_unique<RpcConsumerLink>(MakeRpcChannel(options)));
+    return std::unique_ptr<ConsumerLink>(std::make_unique<RpcConsumerLink>(std::move(options)));
   };
 }
 

@@ -9,11 +9,10 @@ namespace {
 
 Status Ask(ConsumerLink& link, const std::string& address, const Hello& hello) {
   const std::string unreachable = "the source " + address + " cannot be reached";
-  if (!link.Open()) return Status(Code::kTmpFail, unreachable);
   ConsumerMessage message;
   message.hello = hello;
   Status answer(Code::kTmpFail, unreachable);
-  if (link.Write(message)) {
+  if (link.Open() && link.Write(message)) {
     const Result<std::optional<ProducerMessage>> read = link.Read();
     if (!read.ok()) {
       answer = read.status();

@@ -1,6 +1,7 @@
 #include "tap/rpc_channel.h"
 
 #include <grpcpp/create_channel.h>
+#include <grpcpp/create_channel_posix.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 
@@ -22,10 +23,7 @@ bool IsHost(std::string_view host) {
   return host.find_first_not_of(allowed) == std::string_view::npos;
 }
 
-}  // namespace
-
-std::shared_ptr<grpc::Channel> MakeRpcChannel(const RpcChannelOptions& options) {
-  RouteRpcLog();
+grpc::ChannelArguments ArgumentsOf(const RpcChannelOptions& options) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
@@ -38,6 +36,23 @@ std::shared_ptr<grpc::Channel> MakeRpcChannel(const RpcChannelOptions& options) 
   arguments.SetInt(GRPC_ARG_MAX_METADATA_SIZE, kMetadataBytesMax);
   arguments.SetMaxReceiveMessageSize(static_cast<int>(options.receive_bytes_max));
   arguments.SetMaxSendMessageSize(-1);
+  if (options.window_bytes > 0) {
+    arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, static_cast<int>(options.window_bytes));
+  }
+  return arguments;
+}
+
+}  // namespace
+
+std::shared_ptr<grpc::Channel> MakeRpcChannelOver(const RpcChannelOptions& options, UniqueFd socket) {
+  RouteRpcLog();
+  return grpc::CreateCustomInsecureChannelFromFd(options.address, socket.Release(), ArgumentsOf(options));
+}
+
+std::shared_ptr<grpc::Channel> MakeRpcChannel(const RpcChannelOptions& options) {
+  RouteRpcLog();
+  const grpc::ChannelArguments arguments = ArgumentsOf(options);
   if (options.tls.certificate.empty()) {
     return grpc::CreateCustomChannel(options.address, grpc::InsecureChannelCredentials(), arguments);
   }

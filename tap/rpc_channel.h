@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "base/file.h"
 #include "base/status.h"
 #include "tap/tls.h"
 
@@ -19,10 +20,13 @@ struct RpcChannelOptions {
   std::string address;  // HOST:PORT, [IPV6]:PORT
   TlsMaterial tls;      // empty: none
   uint32_t receive_bytes_max = 4u << 20;
+  uint32_t window_bytes = 0;  // HTTP/2's, of one call; 0: gRPC finds one
 };
 
 /// Does not connect yet.
 std::shared_ptr<grpc::Channel> MakeRpcChannel(const RpcChannelOptions& options);
+/// Over a connection that exists and does not block; without TLS. It is not made anew when it ends.
+std::shared_ptr<grpc::Channel> MakeRpcChannelOver(const RpcChannelOptions& options, UniqueFd socket);
 
 /// INVALID_ARGUMENT when it is not HOST:PORT with a port from 1 to 65,535 (an IPv6 address in brackets).
 Status CheckHostPort(const std::string& address);
