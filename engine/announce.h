@@ -25,6 +25,10 @@ class AnnounceLater {
     current_ = nullptr;
     Tell();
   }
+  /// What is gathered until now; before something that takes long. Of the outermost.
+  void TellNow() {
+    if (outer_ == nullptr) Tell();
+  }
   AnnounceLater(const AnnounceLater&) = delete;
   AnnounceLater& operator=(const AnnounceLater&) = delete;
 

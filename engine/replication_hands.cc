@@ -276,6 +276,7 @@ Status PrepareHandover(Core& core, const HandoverRequest& request, storage::LogB
   batch->meta_puts.emplace_back(proto::VbucketMetaName(request.vbucket),
                                 proto::EncodeVbucketMeta(request.vbucket, dead));
   vb.set_record_in_doubt(true);
+  vb.set_handing_over(true);
   return Status::Ok();
 }
 
@@ -303,9 +304,10 @@ std::vector<Status> HandoverNow(const ReplicationParts& parts, const std::vector
     if (status.ok() && !written.empty()) status = WriteRecords(core, batch, true);
     for (const size_t i : written) {
       outcomes[i] = status;
-      if (!status.ok()) continue;
       VBucket& vb = *core.vbuckets[requests[i].vbucket.get()];
       MutexLock lock(vb.mutex);
+      vb.set_handing_over(false);
+      if (!status.ok()) continue;
       vb.set_epoch(requests[i].epoch);
       vb.SetState(VbucketState::kDead, core.clock->WallNs(), core.Now(), effects[i]);
       vb.set_record_in_doubt(false);
@@ -388,7 +390,7 @@ void Replication::Resume(Vbid vbucket) {
   Effects fx;
   {
     MutexLock lock(vb.mutex);
-    if (vb.suspended()) vb.SetSuspended(false, fx);
+    if (vb.suspended() && !vb.handing_over()) vb.SetSuspended(false, fx);
   }
   core_.Finish(vb, fx);
 }

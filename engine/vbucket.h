@@ -160,6 +160,9 @@ class VBucket {
   /// Of a takeover's giver: clients wait, in memory only; the record says active until it is given away.
   void SetSuspended(bool suspended, Effects& fx) CAIRN_REQUIRES(mutex);
   bool suspended() const CAIRN_REQUIRES(mutex) { return suspended_; }
+  /// Its record as a dead one may be on disk already: whoever suspended it earlier may not resume it now.
+  void set_handing_over(bool handing_over) CAIRN_REQUIRES(mutex) { handing_over_ = handing_over; }
+  bool handing_over() const CAIRN_REQUIRES(mutex) { return handing_over_; }
   uint64_t epoch() const CAIRN_REQUIRES(mutex) { return epoch_; }
   void set_epoch(uint64_t epoch) CAIRN_REQUIRES(mutex) { epoch_ = epoch; }
   const std::vector<proto::FailoverEntry>& failover_log() const CAIRN_REQUIRES(mutex) {
@@ -516,6 +519,7 @@ class VBucket {
   bool applying_ CAIRN_GUARDED_BY(mutex) = false;
   bool promoting_ CAIRN_GUARDED_BY(mutex) = false;
   bool suspended_ CAIRN_GUARDED_BY(mutex) = false;
+  bool handing_over_ CAIRN_GUARDED_BY(mutex) = false;
   bool record_in_doubt_ CAIRN_GUARDED_BY(mutex) = false;
   bool own_sequence_ CAIRN_GUARDED_BY(mutex) = true;  // not a source's
   VbucketState state_ CAIRN_GUARDED_BY(mutex) = VbucketState::kActive;

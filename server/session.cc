@@ -44,8 +44,10 @@ Session::Progress Session::RunWindows(std::string_view in, size_t consumed, Exec
     const Window window = FillWindow(in, consumed, service_, executor);
     executor.BeginWindow(window.count);
     executor.SkipLap();
-    const engine::AnnounceLater announce_later = service_.engine.AnnounceAtEnd();
+    engine::AnnounceLater announce_later = service_.engine.AnnounceAtEnd();
     for (size_t i = 0; i < window.count; ++i) {
+      // Requests without a key (stats and the like) may take long.
+      if (i > 0 && service_.keys[i].text().empty()) announce_later.TellNow();
       const Outcome outcome = executor.Execute(i);
       if (outcome == Outcome::kParked || outcome == Outcome::kOutputFull) return {outcome, consumed, 0};
       if (__builtin_expect(unfinished_.parked_ticks != 0, 0)) FinishWait();

@@ -9,7 +9,6 @@
 #include "proto/tap.grpc.pb.h"
 #include "tap/client_socket.h"
 #include "tap/rpc_channel.h"
-#include "tap/rpc_limits.h"
 #include "tap/wire.h"
 
 namespace cairn::tap {
@@ -93,7 +92,6 @@ Dialer MakeDialer(const TlsFiles& tls) {
     RpcChannelOptions options;
     options.address = address;
     options.receive_bytes_max = static_cast<uint32_t>(kChunkBytesMax) + kEnvelopeBytesMax;
-    options.window_bytes = kTapWindowBytes;
     CAIRN_ASSIGN_OR_RETURN(options.tls, LoadTls(tls));
     return std::unique_ptr<ConsumerLink>(std::make_unique<RpcConsumerLink>(std::move(options)));
   };

@@ -12,6 +12,9 @@
 #include <chrono>
 #include <cstring>
 #include <memory>
+#include <utility>
+
+#include "tap/rpc_limits.h"
 
 namespace cairn::tap {
 namespace {
@@ -20,8 +23,11 @@ constexpr int kLookMs = 20;
 // From here on a message is one of many that are sent as fast as they are taken, and the window matters.
 constexpr size_t kSmallBytesMax = 4096;
 constexpr size_t kSmallInARow = 16;
-// A small part of the window (rpc_limits.h), so that a source never waits for what is held.
-constexpr size_t kUnannouncedBytesMax = size_t{1} << 20;
+// Where fewer come between two messages of ours there is little to be saved.
+constexpr size_t kSmallPerWriteMin = 4;
+// A small part of the 64 KiB that HTTP/2's windows have at least, so that a source does not wait for what is
+// held.
+constexpr size_t kUnannouncedBytesMax = size_t{16} << 10;
 
 using Clock = std::chrono::steady_clock;
 using Addresses = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
@@ -74,6 +80,9 @@ Result<UniqueFd> ConnectTcp(const std::string& address, int timeout_ms, const st
     }
     const int on = 1;
     setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    // As gRPC does with the connections that it makes.
+    const int silence_ms = kKeepaliveTimeMs + kKeepaliveTimeoutMs;
+    setsockopt(fd.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, &silence_ms, sizeof(silence_ms));
     error = connect(fd.get(), at->ai_addr, at->ai_addrlen) == 0 ? 0 : errno;
     if (error == EINPROGRESS || error == EINTR) error = AwaitConnected(fd.get(), until, cancelled);
     if (error == 0) return fd;
@@ -102,6 +111,7 @@ void HeldWrites::Received(size_t bytes) {
     if (held_) Set(false);
     return;
   }
+  ++small_since_written_;
   small_in_a_row_ = std::min(small_in_a_row_ + 1, kSmallInARow);
   if (!held_ && small_in_a_row_ == kSmallInARow) return Set(true);
   unannounced_bytes_ += bytes;
@@ -113,9 +123,11 @@ void HeldWrites::Received(size_t bytes) {
 
 void HeldWrites::Written() {
   MutexLock lock(mutex_);
+  const bool go_on = std::exchange(small_since_written_, 0) >= kSmallPerWriteMin;
+  if (!go_on) small_in_a_row_ = 0;
   if (!held_) return;
   Set(false);
-  Set(true);
+  if (go_on) Set(true);
 }
 
 void HeldWrites::Release() {

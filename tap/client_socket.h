@@ -3,8 +3,8 @@
 //
 // gRPC answers every message that a reader waits for with a WINDOW_UPDATE of its own (chttp2's flow control
 // does so whenever the stream's window is below where it began). Under a stream of small messages that is a
-// packet and two awakenings at the source for each, for nothing: the window is megabytes. Held back, they go
-// with the next message of ours.
+// packet and two awakenings at the source for each, for nothing: the window is far from used up. Held back,
+// they go with the next message of ours.
 
 #include <atomic>
 #include <cstddef>
@@ -21,8 +21,8 @@ namespace cairn::tap {
 /// CANCELLED: `cancelled` became true, which is looked at every 20 ms. Any thread.
 Result<UniqueFd> ConnectTcp(const std::string& address, int timeout_ms, const std::atomic<bool>& cancelled);
 
-/// Whether the small writes of a connection wait (TCP_CORK): while what comes in is small, until Written. The
-/// kernel sends them after 200 ms at the latest. Any thread.
+/// Whether the small writes of a connection wait (TCP_CORK): while many small messages come in between two of
+/// ours, until Written. The kernel sends them after 200 ms at the latest. Any thread.
 class HeldWrites {
  public:
   HeldWrites() = default;
@@ -46,6 +46,7 @@ class HeldWrites {
   UniqueFd socket_ CAIRN_GUARDED_BY(mutex_);
   bool held_ CAIRN_GUARDED_BY(mutex_) = false;
   size_t small_in_a_row_ CAIRN_GUARDED_BY(mutex_) = 0;
+  size_t small_since_written_ CAIRN_GUARDED_BY(mutex_) = 0;
   size_t unannounced_bytes_ CAIRN_GUARDED_BY(mutex_) = 0;
 };
 

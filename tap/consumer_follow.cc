@@ -226,7 +226,8 @@ void Consumer::Rep::PendingDone(Follow& follow, int64_t now) {
   if (phase == Follow::Phase::kEnded) return;
   if (phase == Follow::Phase::kAdopting) return AdoptDone(follow, status, now);
   // None of them became active because of one: each by itself.
-  const bool of_one = status == Code::kNotSupported || status == Code::kNotMyVbucket;
+  const bool of_one = status == Code::kNotSupported || status == Code::kNotMyVbucket ||
+                      status == Code::kTmpFail || status == Code::kOutOfRange;
   if (phase == Follow::Phase::kPromoting && of_one && !std::exchange(follow.promoting_alone, true)) {
     return Promote({follow.vbucket}, follow.promoting_epoch);
   }

@@ -36,10 +36,6 @@ grpc::ChannelArguments ArgumentsOf(const RpcChannelOptions& options) {
   arguments.SetInt(GRPC_ARG_MAX_METADATA_SIZE, kMetadataBytesMax);
   arguments.SetMaxReceiveMessageSize(static_cast<int>(options.receive_bytes_max));
   arguments.SetMaxSendMessageSize(-1);
-  if (options.window_bytes > 0) {
-    arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
-    arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, static_cast<int>(options.window_bytes));
-  }
   return arguments;
 }
 
@@ -47,7 +43,10 @@ grpc::ChannelArguments ArgumentsOf(const RpcChannelOptions& options) {
 
 std::shared_ptr<grpc::Channel> MakeRpcChannelOver(const RpcChannelOptions& options, UniqueFd socket) {
   RouteRpcLog();
-  return grpc::CreateCustomInsecureChannelFromFd(options.address, socket.Release(), ArgumentsOf(options));
+  grpc::ChannelArguments arguments = ArgumentsOf(options);
+  // It would else call itself "test.authority".
+  arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, options.address);
+  return grpc::CreateCustomInsecureChannelFromFd(options.address, socket.Release(), arguments);
 }
 
 std::shared_ptr<grpc::Channel> MakeRpcChannel(const RpcChannelOptions& options) {

@@ -20,7 +20,6 @@ struct RpcChannelOptions {
   std::string address;  // HOST:PORT, [IPV6]:PORT
   TlsMaterial tls;      // empty: none
   uint32_t receive_bytes_max = 4u << 20;
-  uint32_t window_bytes = 0;  // HTTP/2's, of one call; 0: gRPC finds one
 };
 
 /// Does not connect yet.

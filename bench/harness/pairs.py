@@ -242,6 +242,8 @@ class CairnPair(Pair):
         return sum(seqnos.values()) if len(seqnos) == self.setup.vbuckets else None
 
     def counts(self):
+        # One that has just been started counts its items while it loads them.
+        self.replica.wait_for(self.replica.warm, 300, "does not get warm")
         return tuple(int(server.stat("curr_items")) for server in (self.active, self.replica))
 
     def settle(self):

@@ -3,11 +3,24 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/thread_role.h"
 #include "engine/storage/store_key.h"
 #include "proto/disk_record.h"
 
 namespace cairn::storage {
 namespace {
+
+// What a filter takes away never comes to where files are written, and others get their turns.
+class Turns {
+ public:
+  void Take() const {
+    if (++keys_ % kKeysPerTurn == 0) GiveWay();
+  }
+
+ private:
+  static constexpr uint32_t kKeysPerTurn = 16;
+  mutable uint32_t keys_ = 0;
+};
 
 class LogReleaseFilter final : public rocksdb::CompactionFilter {
  public:
@@ -16,6 +29,7 @@ class LogReleaseFilter final : public rocksdb::CompactionFilter {
   Decision FilterV2(int /*level*/, const rocksdb::Slice& key, ValueType /*type*/,
                     const rocksdb::Slice& /*record*/, std::string* /*new_value*/,
                     std::string* skip_until) const override {
+    turns_.Take();
     if (key.size() != kLogKeySize) return Decision::kKeep;
     const LogKey log_key = DecodeLogKey(key.ToStringView());
     if (log_key.vbucket.get() != current_ || !looked_up_) LookUp(log_key.vbucket.get());
@@ -37,6 +51,7 @@ class LogReleaseFilter final : public rocksdb::CompactionFilter {
   }
 
   const LogRelease::Table released_;
+  const Turns turns_;
   mutable bool looked_up_ = false;
   mutable uint16_t current_ = 0;
   mutable uint64_t current_released_ = 0;
@@ -48,6 +63,7 @@ class TombstoneFilter final : public rocksdb::CompactionFilter {
 
   Decision FilterV2(int /*level*/, const rocksdb::Slice& key, ValueType type, const rocksdb::Slice& record,
                     std::string* /*new_value*/, std::string* /*skip_until*/) const override {
+    turns_.Take();
     if (type != ValueType::kValue || key.size() < kVbucketPrefixSize) return Decision::kKeep;
     const std::optional<Seqno> seqno = proto::DataTombstone(record.ToStringView());
     if (!seqno) return Decision::kKeep;
@@ -58,6 +74,7 @@ class TombstoneFilter final : public rocksdb::CompactionFilter {
 
  private:
   const LogRelease::Table released_;
+  const Turns turns_;
 };
 
 }  // namespace

@@ -16,7 +16,7 @@ namespace {
 
 // One write of data changes: long enough to spread RocksDB's cost per write, short enough not to keep a log
 // write, or a thread that serves and wants this CPU, waiting for more than a fraction of a millisecond.
-constexpr size_t kDataBatchItems = 250;
+constexpr size_t kDataBatchItems = 80;
 constexpr size_t kDataBatchBytes = size_t{64} << 10;
 constexpr size_t kDropBatchItems = 1000;
 

@@ -555,6 +555,26 @@ TEST_F(PromotionTest, ManyAreHandedOverInOneSyncedWriteAndEachHasItsAnswer) {
   EXPECT_EQ(a.At(Vbid(3)).epoch, 5u);
 }
 
+// An earlier takeover of the same vbucket may come to its end at any time.
+TEST_F(PromotionTest, NobodyResumesWhatMayBeRecordedAsDeadAlready) {
+  OpenBoth();
+  const Vbid vb(0);
+  for (const Code written : {Code::kNoSpace, Code::kOk}) {
+    ASSERT_TRUE(a.R().Suspend(vb).ok());
+    std::optional<VbucketState> meanwhile;
+    a.gate.refuse = [&](const storage::LogBatch&) {
+      a.R().Resume(vb);
+      meanwhile = a.E()->GetVbucketState(vb).value();
+      return written == Code::kOk ? Status::Ok() : Status(written, "full");
+    };
+    EXPECT_EQ(Done(a.R().Handover({{vb, 1}})[0]).code(), written);
+    a.gate.refuse = nullptr;
+    EXPECT_EQ(meanwhile, VbucketState::kPending) << "nobody is answered";
+    EXPECT_EQ(a.E()->GetVbucketState(vb).value(),
+              written == Code::kOk ? VbucketState::kDead : VbucketState::kActive);
+  }
+}
+
 TEST_F(PromotionTest, NothingIsHandedOverInAnUpdateNorTheOtherWayRound) {
   OpenBoth();
   ASSERT_TRUE(a.R().Suspend(Vbid(0)).ok());

@@ -263,12 +263,15 @@ TEST_F(Replica, WhatABatchDidIsToldAtItsEnd) {
   a.R().AddListener([&](Vbid vb) { told.insert(vb); });
   const auto keys = Keys(10);
   {
-    const AnnounceLater batch = a.E()->AnnounceAtEnd();
+    AnnounceLater batch = a.E()->AnnounceAtEnd();
     {
-      const AnnounceLater inner = a.E()->AnnounceAtEnd();
+      AnnounceLater inner = a.E()->AnnounceAtEnd();
       SetAll(keys, "v-");
+      inner.TellNow();
     }
     EXPECT_TRUE(told.empty());
+    batch.TellNow();
+    EXPECT_FALSE(told.empty()) << "before something that takes long";
   }
   const size_t touched = told.size();
   EXPECT_GT(touched, 1u);
