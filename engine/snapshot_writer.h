@@ -30,7 +30,7 @@ namespace cairn::engine {
 class SnapshotWriter {
  public:
   /// More than this is not taken before some is written.
-  static constexpr size_t kQueuedBytesMax = size_t{48} << 20;
+  static constexpr size_t kQueuedBytesMax = size_t{32} << 20;
 
   SnapshotWriter(Core& core, Flusher& flusher, Merger& merger)
       : core_(core), flusher_(flusher), merger_(merger) {}

@@ -44,6 +44,7 @@ class RpcConsumerLink final : public ConsumerLink {
 
   bool Write(const ConsumerMessage& message) override {
     ToWire(message, out_);
+    held_.Writing(out_.ByteSizeLong());
     const bool written = stream_->Write(out_);
     held_.Written();
     return written;

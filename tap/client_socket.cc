@@ -121,13 +121,18 @@ void HeldWrites::Received(size_t bytes) {
   }
 }
 
+void HeldWrites::Writing(size_t bytes) {
+  MutexLock lock(mutex_);
+  if (held_ && bytes > kUnannouncedBytesMax) Set(false);
+}
+
 void HeldWrites::Written() {
   MutexLock lock(mutex_);
+  if (!socket_.valid()) return;
   const bool go_on = std::exchange(small_since_written_, 0) >= kSmallPerWriteMin;
   if (!go_on) small_in_a_row_ = 0;
-  if (!held_) return;
-  Set(false);
-  if (go_on) Set(true);
+  if (held_) Set(false);
+  if (go_on && small_in_a_row_ == kSmallInARow) Set(true);
 }
 
 void HeldWrites::Release() {

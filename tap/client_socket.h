@@ -29,11 +29,14 @@ class HeldWrites {
   HeldWrites(const HeldWrites&) = delete;
   HeldWrites& operator=(const HeldWrites&) = delete;
 
-  /// Of that connection, through a descriptor of its own: call Release when it ends. Without this call, and
-  /// where it fails, nothing is ever held.
+  /// Of that connection, through a descriptor of its own, which keeps it from being closed: call Release when
+  /// it ends. Without this call, and where it fails, nothing is ever held.
   void Attach(const UniqueFd& socket);
   /// A message of so many bytes was read.
   void Received(size_t bytes);
+  /// A message of so many bytes will be written. A large one is not held meanwhile: its end may have to wait
+  /// for what the other side answers to its beginning.
+  void Writing(size_t bytes);
   /// A message was written: it and all that was held goes out.
   void Written();
   /// Nothing is held any more. A second call does nothing.

@@ -141,6 +141,18 @@ TEST_F(HeldWritesTest, WhatIsHeldGoesWithTheNextMessageOfOurs) {
   EXPECT_TRUE(Corked(socket_)) << "and what follows is held again";
 }
 
+TEST_F(HeldWritesTest, ALargeMessageOfOursIsNotHeld) {
+  ReceiveSmall(16);
+  held_.Writing(16'384);
+  EXPECT_TRUE(Corked(socket_));
+  held_.Writing(16'385);
+  EXPECT_FALSE(Corked(socket_));
+  Send("its beginning");
+  EXPECT_EQ(Receive(13), "its beginning");
+  held_.Written();
+  EXPECT_TRUE(Corked(socket_));
+}
+
 // Whoever answers nearly every message is waited for.
 TEST_F(HeldWritesTest, NothingIsHeldWhereFewMessagesComeBetweenTwoOfOurs) {
   for (int i = 0; i < 64; ++i) {
