@@ -10,18 +10,6 @@
 namespace cairn::storage {
 namespace {
 
-// What a filter takes away never comes to where files are written, and others get their turns.
-class Turns {
- public:
-  void Take() const {
-    if (++keys_ % kKeysPerTurn == 0) GiveWay();
-  }
-
- private:
-  static constexpr uint32_t kKeysPerTurn = 16;
-  mutable uint32_t keys_ = 0;
-};
-
 class LogReleaseFilter final : public rocksdb::CompactionFilter {
  public:
   explicit LogReleaseFilter(LogRelease::Table released) : released_(std::move(released)) {}
@@ -29,11 +17,11 @@ class LogReleaseFilter final : public rocksdb::CompactionFilter {
   Decision FilterV2(int /*level*/, const rocksdb::Slice& key, ValueType /*type*/,
                     const rocksdb::Slice& /*record*/, std::string* /*new_value*/,
                     std::string* skip_until) const override {
-    turns_.Take();
     if (key.size() != kLogKeySize) return Decision::kKeep;
     const LogKey log_key = DecodeLogKey(key.ToStringView());
     if (log_key.vbucket.get() != current_ || !looked_up_) LookUp(log_key.vbucket.get());
     if (log_key.seqno.get() > current_released_) return Decision::kKeep;
+    GiveWay();  // what is skipped does not come to where files are written, and others get their turns
     // Unlike kRemove this leaves no tombstone. An older version of a skipped position may show again; it is
     // released as well, so nobody reads it.
     *skip_until = EncodeLogKey({log_key.vbucket, Seqno(current_released_ + 1)});
@@ -51,7 +39,6 @@ class LogReleaseFilter final : public rocksdb::CompactionFilter {
   }
 
   const LogRelease::Table released_;
-  const Turns turns_;
   mutable bool looked_up_ = false;
   mutable uint16_t current_ = 0;
   mutable uint64_t current_released_ = 0;
@@ -63,7 +50,6 @@ class TombstoneFilter final : public rocksdb::CompactionFilter {
 
   Decision FilterV2(int /*level*/, const rocksdb::Slice& key, ValueType type, const rocksdb::Slice& record,
                     std::string* /*new_value*/, std::string* /*skip_until*/) const override {
-    turns_.Take();
     if (type != ValueType::kValue || key.size() < kVbucketPrefixSize) return Decision::kKeep;
     const std::optional<Seqno> seqno = proto::DataTombstone(record.ToStringView());
     if (!seqno) return Decision::kKeep;
@@ -74,7 +60,6 @@ class TombstoneFilter final : public rocksdb::CompactionFilter {
 
  private:
   const LogRelease::Table released_;
-  const Turns turns_;
 };
 
 }  // namespace
