@@ -13,6 +13,9 @@ constexpr int64_t kMs = 1'000'000;
 // than what it speaks of.
 constexpr int64_t kProgressNs = 10 * kMs;
 constexpr int64_t kProgressPromptNs = kMs / 4;  // when a client waits for it, and all is applied
+// When nobody waits, of so many vbuckets at a time: all thousand of them would hold up the threads of both
+// sides that carry writes for some hundred microseconds.
+constexpr size_t kProgressEntriesSteady = 32;
 constexpr int64_t kPendingPollNs = kMs;
 constexpr size_t kQueueMax = 1 << 16;  // messages; their chunks are bounded by credits
 constexpr int64_t kWindowsPerSnapshot = 4;
@@ -209,9 +212,10 @@ void Consumer::Rep::AddProgress(ConsumerMessage& message, int64_t now) {
   }
   if (dirty.empty() || now < NextProgressNs()) return;
   progress_ns = now;
-  while (!dirty.empty() && message.progress.size() < kEntriesMax) {
-    Follow& follow = *Find(dirty.back());
-    dirty.pop_back();
+  const size_t entries_max = prompt ? kEntriesMax : kProgressEntriesSteady;
+  while (!dirty.empty() && message.progress.size() < entries_max) {
+    Follow& follow = *Find(dirty.front());
+    dirty.pop_front();
     follow.on_dirty = false;
     if (!follow.listens()) continue;
     message.progress.push_back(ProgressOf(follow));

@@ -13,9 +13,9 @@ namespace {
 constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kRetryNs = kMs;  // when memory or the writer to disk is full
 // How often vbuckets are asked that have more applied than persisted.
-constexpr int64_t kPersistedPollNs = 50 * kMs;
-constexpr int64_t kPersistedPollPromptNs = 10 * kMs;  // when a client waits
-constexpr int64_t kPersistedPollFewNs = kMs;          // and these are few
+constexpr int64_t kPersistedPollNs = 10 * kMs;
+constexpr size_t kPersistedLooksSteady = 32;  // at a time, in turn, when nobody waits
+constexpr int64_t kPersistedPollFewNs = kMs;  // when a client waits and these are few
 constexpr size_t kFewUnpersisted = 16;
 
 }  // namespace
@@ -378,9 +378,12 @@ void Consumer::Rep::MarkDirty(Follow& follow) {
 /// Asks how far those are persisted of which the source does not know it yet.
 void Consumer::Rep::PollPersisted(int64_t now) {
   if (unpersisted.empty() || now < persisted_poll_ns) return;
-  const bool few = unpersisted.size() <= kFewUnpersisted;
-  persisted_poll_ns = now + (!prompt ? kPersistedPollNs : few ? kPersistedPollFewNs : kPersistedPollPromptNs);
-  std::erase_if(unpersisted, [this](Vbid vbucket) {
+  const bool few = prompt && unpersisted.size() <= kFewUnpersisted;
+  persisted_poll_ns = now + (few ? kPersistedPollFewNs : kPersistedPollNs);
+  size_t looks = prompt ? unpersisted.size() : std::min(unpersisted.size(), kPersistedLooksSteady);
+  for (; looks > 0; --looks) {
+    const Vbid vbucket = unpersisted.front();
+    unpersisted.pop_front();
     Follow& follow = *Find(vbucket);
     const Result<Seqno> on_disk = replication.Persisted(vbucket);
     Seqno persisted = on_disk.ok() ? std::min(*on_disk, follow.applied) : follow.persisted;
@@ -390,8 +393,8 @@ void Consumer::Rep::PollPersisted(int64_t now) {
       MarkDirty(follow);
     }
     follow.on_unpersisted = on_disk.ok() && follow.listens() && persisted < follow.applied;
-    return !follow.on_unpersisted;
-  });
+    if (follow.on_unpersisted) unpersisted.push_back(vbucket);
+  }
 }
 
 }  // namespace cairn::tap

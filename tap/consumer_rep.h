@@ -178,8 +178,8 @@ struct Consumer::Rep {
   std::set<std::pair<int64_t, Vbid>> asks;       // when which is asked for
   std::vector<Vbid> busy;                        // with `pending`
   std::vector<Vbid> held;                        // with something that waits to be applied
-  std::vector<Vbid> dirty;                       // with progress to be told
-  std::vector<Vbid> unpersisted;                 // with more applied than persisted
+  std::deque<Vbid> dirty;                        // with progress to be told, oldest first
+  std::deque<Vbid> unpersisted;                  // with more applied than persisted
   std::map<uint64_t, std::vector<Vbid>> given;   // takeover: by epoch, until the step's end
   std::vector<Vbid> closes;                      // to be sent
   std::vector<FenceNotice> fences;               // to be sent

@@ -242,7 +242,8 @@ std::optional<ProducerMessage> Producer::Rep::Poll(int64_t now) {
   return std::nullopt;
 }
 
-std::optional<ProducerMessage> Producer::Poll(int64_t now_ns) {
+std::optional<ProducerMessage> Producer::Poll(int64_t now_ns, size_t chunk_bytes) {
+  rep_->chunk_bytes = std::min(chunk_bytes, rep_->options.chunk_bytes);
   std::optional<ProducerMessage> message = rep_->Poll(now_ns);
   if (message) {
     rep_->sent_ns = now_ns;
@@ -279,6 +280,12 @@ void Producer::End(EndReason reason, std::string_view text) { rep_->Refuse(reaso
 bool Producer::ended() const { return rep_->ended; }
 EndReason Producer::end_reason() const { return rep_->end_reason; }
 size_t Producer::answers_waiting() const { return rep_->answers.size(); }
+
+bool Producer::awaits_input() const {
+  const Rep& rep = *rep_;
+  return rep.open_streams == 0 || rep.told_prompt || rep.InHurry() || rep.goodbye || rep.HasWork();
+}
+
 std::string_view Producer::consumer_name() const { return rep_->info.name; }
 
 ConnectionInfo Producer::info(int64_t now_ns) const {

@@ -175,6 +175,7 @@ struct Producer::Rep {
   Stream* current = nullptr;  // in the middle of a snapshot that nothing may interrupt
   bool backfill_turn = false;
   std::deque<LateFrame> late;
+  size_t chunk_bytes = 0;        // of the chunk that is being filled
   proto::TapChunkWriter writer;  // empty between two Polls
   bool unfinished = false;       // its last frame is a snapshot that must be gone on with first
   ConnectionInfo info;

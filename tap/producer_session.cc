@@ -1,6 +1,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "base/log.h"
 #include "base/thread_role.h"
@@ -12,6 +13,10 @@ namespace {
 // A round sends at most so much before input is looked at again.
 constexpr size_t kRoundBytesMax = size_t{1} << 20;
 constexpr size_t kRoundMessagesMax = 64;
+// The first message of a round is small and each next one twice as large: of what has gathered the consumer
+// applies the beginning while the rest is being read and encoded, and much of it still goes in few messages.
+constexpr size_t kFirstChunkBytes = size_t{4} << 10;
+constexpr size_t kDoublingsMax = 8;  // beyond all that a chunk may be
 constexpr int64_t kSleepMaxNs = 1'000'000'000;
 
 }  // namespace
@@ -47,6 +52,12 @@ bool ProducerSession::Push(const ConsumerMessage& message) {
   }
   if (wake) waker_.Wake();
   return true;
+}
+
+void ProducerSession::Rest() {
+  MutexLock lock(core_mutex_);
+  if (producer_ == nullptr || over_.load(std::memory_order_acquire) || producer_->awaits_input()) return;
+  wanted_.WaitFor(core_mutex_, std::chrono::nanoseconds(options_.rest_ns));
 }
 
 void ProducerSession::Finish() {
@@ -103,6 +114,7 @@ void ProducerSession::Run() {
       MutexLock lock(core_mutex_);
       if (producer_->ended()) break;
       sleep_ns = more ? 0 : Sleep();
+      if (producer_->awaits_input()) wanted_.NotifyAll();
     }
     if (sleep_ns <= 0) continue;
     waker_.Wait(sleep_ns);
@@ -112,6 +124,7 @@ void ProducerSession::Run() {
   MutexLock lock(core_mutex_);
   over_.store(true, std::memory_order_release);
   room_.NotifyAll();
+  wanted_.NotifyAll();
 }
 
 void ProducerSession::TakeNotices() {
@@ -128,7 +141,7 @@ bool ProducerSession::Send(size_t& bytes) {
     std::optional<ProducerMessage> message;
     {
       MutexLock lock(core_mutex_);
-      message = producer_->Poll(clock_.SteadyNs());
+      message = producer_->Poll(clock_.SteadyNs(), kFirstChunkBytes << std::min(i, kDoublingsMax));
       room_.NotifyAll();
     }
     if (!message.has_value()) return false;

@@ -35,7 +35,7 @@ void Producer::Rep::WantBackfill(Stream& stream, int64_t not_before_ns) {
 /// take turns, so that neither waits for the other for longer than a chunk.
 void Producer::Rep::FillChunk(int64_t now) {
   bool backfilled = false;
-  while (writer.size() < options.chunk_bytes) {
+  while (writer.size() < chunk_bytes) {
     WriteLateFrames();
     // The rest of a snapshot comes first in the next chunk, also if there is room here.
     if (unfinished) break;
@@ -325,7 +325,7 @@ void Producer::Rep::EncodePart(Stream& stream, int64_t now) {
   while (part.next < count) {
     // At least one, and never beyond what a message may hold.
     const ItemRef& item = part.item(part.next);
-    if (part.next > first && writer.size() >= options.chunk_bytes) break;
+    if (part.next > first && writer.size() >= chunk_bytes) break;
     if (writer.size() + proto::TapChunkWriter::OperationSizeMax(*item) > kChunkBytesMax) break;
     writer.AddOperation(*item, keys_only);
     ++part.next;

@@ -156,6 +156,7 @@ void TapServer::Service::Serve(Call& call, ConsumerMessage first) {
       continue;
     }
     open = session.Push(*message);
+    if (open) session.Rest();
   }
   // A pump that waits for a consumer that has hung up waits no longer.
   call.Cancel();

@@ -80,6 +80,7 @@ class ProducerSession {
     int64_t stuck_ns = 30'000'000'000;   // a Write that lasts longer ends the connection
     int64_t goodbye_ns = 2'000'000'000;  // after a goodbye the consumer has so long to hang up
     size_t answers_max = 8'192;          // that wait to be sent; then nothing more is read
+    int64_t rest_ns = 9'000'000;         // see Rest; progress comes every 10 ms
   };
 
   ProducerSession(engine::Replication& replication, Clock& clock, const Options& options, ProducerLink& link);
@@ -89,6 +90,10 @@ class ProducerSession {
 
   /// A message, from the reader. Waits when too many answers wait. False: the session is over, stop reading.
   bool Push(const ConsumerMessage& message);
+  /// Waits a little as long as nothing is needed of the consumer, at most `rest_ns`; from the reader, between
+  /// two messages. A thread that waits in gRPC for a message is woken by every message that another one sends
+  /// on the same call, thousands of times a second, for nothing.
+  void Rest();
   /// Nothing comes any more; from the reader. On return the pump has ended and the producer is gone.
   void Finish();
 
@@ -120,6 +125,7 @@ class ProducerSession {
   std::unique_ptr<Producer> producer_ CAIRN_GUARDED_BY(core_mutex_);
   ConnectionInfo last_info_ CAIRN_GUARDED_BY(core_mutex_);     // once the producer is gone
   CondVar room_;                                               // for answers
+  CondVar wanted_;                                             // the reader: something is
   int64_t asleep_until_ns_ CAIRN_GUARDED_BY(core_mutex_) = 0;  // of the pump; 0: it is awake
   engine::Replication::ListenerId listener_ = 0;
   std::thread pump_;

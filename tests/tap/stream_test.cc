@@ -245,6 +245,71 @@ TEST_F(TapStreamTest, ProgressIsToldAtOnceOnlyWhenAClientWaits) {
   EXPECT_GE(wait(), 5);
 }
 
+/// A thousand of them at a time held up whoever carried writes, on both sides.
+TEST_F(TapStreamTest, ProgressOfManyVbucketsIsToldInPiecesUnlessAClientWaits) {
+  engine::EngineOptions options = Small();
+  options.vbuckets = 256;
+  Open(options);
+  a.E()->durability_tracker().set_copies(3);
+  Pipe pipe(&a, &b, &clock_);
+  pipe.Connect();
+  ASSERT_TRUE(pipe.CatchUp());
+  std::vector<size_t> told;
+  std::set<Vbid> of;
+  pipe.on_consumer_message = [&](const ConsumerMessage& message) {
+    if (!message.progress.empty()) told.push_back(message.progress.size());
+    for (const Progress& progress : message.progress) of.insert(progress.vbucket);
+  };
+  const auto write_and_hear = [&](int64_t for_ns) {
+    told.clear();
+    of.clear();
+    Write(a, 3'000, "key-", "v");
+    for (int64_t waited_ns = 0; waited_ns < for_ns; waited_ns += 1'000'000) {
+      while (pipe.Turn()) {
+      }
+      clock_.Advance(1'000'000);
+    }
+  };
+  write_and_hear(100'000'000);
+  EXPECT_EQ(of.size(), 256U) << "none is forgotten";
+  EXPECT_LE(*std::max_element(told.begin(), told.end()), 32U);
+
+  engine::Requirement requirement{Vbid(0), engine::DurabilityLevel::kMajority, Seqno(kSeqnoMax),
+                                  a.At(Vbid(0)).failover_log.front().uuid};
+  const engine::DurabilityWait waiting =
+      a.E()->AwaitDurability(requirement, 0, std::make_shared<engine::WakeFlag>());
+  write_and_hear(2'000'000);
+  EXPECT_EQ(of.size(), 256U) << "at once";
+}
+
+TEST_F(TapStreamTest, TheSourceKnowsWhenItWaitsForWhatTheConsumerSays) {
+  Open();
+  a.E()->durability_tracker().set_copies(3);
+  Consumer::Options options;
+  options.window_bytes = 64u << 10;
+  Pipe pipe(&a, &b, &clock_, options);
+  pipe.Connect();
+  EXPECT_TRUE(pipe.producer->awaits_input()) << "for the openings";
+  ASSERT_TRUE(pipe.CatchUp());
+  ASSERT_TRUE(pipe.RunUntil([&] { return !pipe.producer->awaits_input(); }));
+  {
+    engine::Requirement requirement{Vbid(0), engine::DurabilityLevel::kMajority, Seqno(kSeqnoMax),
+                                    a.At(Vbid(0)).failover_log.front().uuid};
+    const engine::DurabilityWait waiting =
+        a.E()->AwaitDurability(requirement, 0, std::make_shared<engine::WakeFlag>());
+    EXPECT_TRUE(pipe.producer->awaits_input()) << "a client does";
+  }
+  Write(a, 1, "key-", "v");
+  while (pipe.Turn()) {
+  }
+  EXPECT_FALSE(pipe.producer->awaits_input());
+  // More than there are credits for, and nothing of it arrives.
+  Write(a, 100, "large-", std::string(4'000, 'x'));
+  while (pipe.Collect()) {
+  }
+  EXPECT_TRUE(pipe.producer->awaits_input()) << "for credits";
+}
+
 /// Two nodes whose next sync is far off, and who waits for a replica's disk.
 class TapDiskHurryTest : public TapTest {
  protected:
