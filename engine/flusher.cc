@@ -11,10 +11,9 @@
 namespace cairn::engine {
 namespace {
 
-// A batch costs about ten microseconds besides what its records cost; while one is written the CPU is not
-// given up.
+// A batch costs about ten microseconds besides what its records cost.
 constexpr size_t kBatchBytes = 32u << 10;
-constexpr size_t kVbucketsPerTurn = 16;  // that are gathered
+constexpr size_t kVbucketsPerTurn = 8;  // that are gathered
 constexpr int64_t kMs = 1'000'000;
 constexpr std::chrono::milliseconds kRetryDelay{200};
 
@@ -145,15 +144,16 @@ Result<bool> Flusher::RunCycle(bool sync) {
   MutexLock one_at_a_time(cycle_mutex_);
   std::vector<Vbid> vbuckets;
   uint64_t cycle = 0;
-  bool sync_wanted = sync;
+  bool sync_wanted = false;
   {
     MutexLock lock(mutex_);
     vbuckets.swap(queue_);
     cycle = cycle_begun_.load(std::memory_order_relaxed) + 1;
     // From here on a new ticket belongs to the next cycle: what is done now may miss this one.
     cycle_begun_.store(cycle, std::memory_order_release);
-    sync_wanted = sync_wanted || hurry_ > cycle_durable_.load(std::memory_order_relaxed) ||
-                  SyncDue(core_.clock->SteadyNs());
+    const bool hurried = sync || hurry_ > cycle_durable_.load(std::memory_order_relaxed);
+    sync_wanted = hurried || SyncDue(core_.clock->SteadyNs());
+    unhurried_ = !hurried && core_.options.sync != SyncPolicy::kAlways;
   }
   core_.metrics.Add(Metric::kFlushCycles);
   if (store_failed_.exchange(false, std::memory_order_relaxed) && core_.store.present()) {
@@ -227,6 +227,7 @@ Status Flusher::WriteGathered(bool sync) {
   if (CAIRN_FAULT("flusher.write_no_space")) return Status(Code::kNoSpace, "injected");
   // The mere end of a checkpoint is gathered without a record.
   if (!batch_.empty()) {
+    const IdleScope idle(unhurried_ && !core_.memory.checkpoints_over_budget());
     CAIRN_RETURN_IF_ERROR(
         StoreGate::Access(core_.store)->WriteLog(batch_, sync && !CAIRN_FAULT("plant.skip_sync")));
   } else if (sync && !unsynced_.empty()) {

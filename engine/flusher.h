@@ -103,6 +103,7 @@ class Flusher {
   size_t batch_bytes_ = 0;
   std::vector<Written> gathered_;                 // in batch_
   bool wrote_ = false;                            // this cycle has written already
+  bool unhurried_ = false;                        // nobody waits for this cycle
   std::unordered_map<uint32_t, Seqno> unsynced_;  // written, by vbucket
   uint64_t unsynced_bytes_ = 0;                   // written, not offered for merging yet
   std::thread thread_;

@@ -163,7 +163,10 @@ Result<bool> Merger::RunPass() {
     Part part;
     if (!LookAt(*core_.vbuckets[next_vbucket_], &part)) continue;
     Seqno through = part.merged;
-    CAIRN_RETURN_IF_ERROR(Collect(part, &through));
+    {
+      const IdleScope idle;
+      CAIRN_RETURN_IF_ERROR(Collect(part, &through));
+    }
     GiveWay();
     cuts_.push_back({part.vbucket, through});
     if (through < part.bound) break;  // the rest of this vbucket is the next pass's first
@@ -258,7 +261,10 @@ Status Merger::WriteChanges() {
   }
   {
     MutexLock lock(stable_mutex_);
-    for (const storage::DataChange& change : changes_) unstable_.insert(change.vbucket.get());
+    for (size_t i = 0; i < changes_.size(); ++i) {
+      if (i == 0 || changes_[i].vbucket != changes_[i - 1].vbucket)
+        unstable_.insert(changes_[i].vbucket.get());
+    }
   }
   CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteData(changes_));
   changes_.clear();

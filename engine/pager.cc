@@ -13,6 +13,7 @@ constexpr size_t kSweepItems = 128;
 constexpr uint32_t kTickVbuckets = 256;
 constexpr int64_t kTickEveryNs = 100 * kMs;
 constexpr std::chrono::milliseconds kIdle{5};
+constexpr int64_t kRelieveEveryNs = 20 * kMs;
 
 }  // namespace
 
@@ -20,8 +21,13 @@ void Pager::Start() {
   core_.RefreshTime();
   thread_ = std::thread([this] {
     BeginThread("pager", ThreadRole::kSteady);
+    int64_t relieved_ns = 0;
     while (!stopping_.load(std::memory_order_relaxed)) {
       core_.RefreshTime();
+      if (const int64_t now_ns = core_.clock->SteadyNs(); now_ns - relieved_ns >= kRelieveEveryNs) {
+        relieved_ns = now_ns;
+        RelieveIdle();
+      }
       if (!RunStep()) std::this_thread::sleep_for(kIdle);
     }
   });

@@ -22,6 +22,8 @@ constexpr size_t kLogShare = 4;
 constexpr size_t kDataShare = 3;
 constexpr size_t kMetaShare = 1;
 
+constexpr size_t kFileTransferBytes = size_t{64} << 10;
+
 // RocksDB 7.8 resumes by itself when there is space again, and does it wrong: when its memtables are empty it
 // keeps the WAL file whose writing failed, and the next write ends the process in an assertion (its issue
 // 11643; Debian's build has assertions); and flushes answer OK too early (its issue 8046). So it stays
@@ -34,15 +36,16 @@ class NoAutoRecovery final : public rocksdb::EventListener {
   }
 };
 
-// RocksDB's threads do one kind of work after another. Nobody waits for a compaction; a flush that is late
-// stops those who write.
+// Nobody waits for a compaction, nor for a flush that is not late: RocksDB's threads run when nothing else
+// does. They hold no lock that serving threads take. (A library's threads: they have no role before their
+// first work.)
 class RolesOfThreads final : public rocksdb::EventListener {
  public:
   void OnFlushBegin(rocksdb::DB* /*db*/, const rocksdb::FlushJobInfo& /*job*/) override {
-    TakeRole(ThreadRole::kSteady);
+    TakeRole(ThreadRole::kIdle);
   }
   void OnCompactionBegin(rocksdb::DB* /*db*/, const rocksdb::CompactionJobInfo& /*job*/) override {
-    TakeRole(ThreadRole::kBackground);
+    TakeRole(ThreadRole::kIdle);
   }
 };
 
@@ -101,7 +104,10 @@ rocksdb::DBOptions MakeDbOptions(const RocksStoreOptions& options) {
   db.listeners.push_back(std::make_shared<RolesOfThreads>());
   // Needed for the insert hint of the log; our writers are few and their batches large.
   db.allow_concurrent_memtable_write = false;
-  db.compaction_readahead_size = size_t{1} << 20;
+  // A kernel without preemption runs nobody else on the CPU before a system call has copied all that it was
+  // given: a mebibyte (RocksDB's own sizes) takes half a millisecond, which whoever serves would wait for.
+  db.compaction_readahead_size = kFileTransferBytes;
+  db.writable_file_max_buffer_size = kFileTransferBytes;
   return db;
 }
 
@@ -155,7 +161,9 @@ RocksOptions MakeRocksOptions(const RocksStoreOptions& options, std::shared_ptr<
   out.data.memtable_insert_with_hint_prefix_extractor.reset(
       rocksdb::NewFixedPrefixTransform(kVbucketPrefixSize));
   // Merges write many small sorted files; these two halve what compaction rewrites.
-  out.data.level0_file_num_compaction_trigger = 8;
+  out.data.level0_file_num_compaction_trigger = 24;
+  out.data.level0_slowdown_writes_trigger = 48;
+  out.data.level0_stop_writes_trigger = 64;
   out.data.max_bytes_for_level_base = uint64_t{64} << 20;
   out.data.target_file_size_base = uint64_t{16} << 20;
   out.data.compaction_filter_factory = std::make_shared<TombstoneFilterFactory>(std::move(tombstones));
@@ -167,6 +175,7 @@ RocksOptions MakeRocksOptions(const RocksStoreOptions& options, std::shared_ptr<
   table.block_size = size_t{16} << 10;
   out.log = MakeFamily(options, kLogShare);
   out.log.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  out.log.level0_file_num_compaction_trigger = 12;
   out.log.max_bytes_for_level_base = uint64_t{64} << 20;
   out.log.target_file_size_base = uint64_t{16} << 20;
   out.log.memtable_insert_with_hint_prefix_extractor.reset(
