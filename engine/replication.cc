@@ -182,6 +182,7 @@ Result<VbucketPosition> Replication::Position(Vbid vbucket) const {
   at.warm = vb.warm();
   at.items = vb.live_items();
   at.regain = vb.regain();
+  at.handover = vb.handover();
   return at;
 }
 

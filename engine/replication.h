@@ -89,6 +89,8 @@ struct VbucketPosition {
   bool warm = true;  // digest is of everything
   size_t items = 0;  // live, in memory or ejected
   Seqno regain;      // a rollback gave operations up, and up to here they are not here again; 0: all are
+  proto::VbucketMeta::Handover
+      handover;  // dead, because it was given to that node; none: not because of that
 };
 
 /// A producer's place in a vbucket's sequence in memory.
@@ -146,10 +148,12 @@ struct FenceRequest {
   uint64_t epoch = 0;
 };
 
-/// A suspended vbucket becomes dead with this epoch.
+/// A suspended vbucket becomes dead with this epoch, and is that node's, which has everything up to that
+/// seqno.
 struct HandoverRequest {
   Vbid vbucket;
   uint64_t epoch = 0;
+  proto::VbucketMeta::Handover to;
 };
 
 /// The range that operations arrive in: they are applied as a whole, and `end` is exact.
@@ -292,9 +296,11 @@ class Replication {
   /// Handover. NOT_MY_VBUCKET when it is not active; NOT_SUPPORTED in the window of an online update.
   Status Suspend(Vbid vbucket);
   void Resume(Vbid vbucket);
-  /// Makes suspended vbuckets dead, each with its epoch: durable when ready, in one synced write. An answer
-  /// for each, in the order of the requests; those that are refused stay, and their clients go on.
-  /// NOT_MY_VBUCKET: is not suspended. ACCESS_DENIED: the epoch does not rise. NOT_SUPPORTED as Suspend.
+  /// Makes suspended vbuckets dead, each with its epoch, and remembers to whom it was given for as long as it
+  /// is dead in that epoch: durable when ready, in one synced write. An answer for each, in the order of the
+  /// requests; those that are refused stay, and their clients go on. NOT_MY_VBUCKET: is not suspended.
+  /// ACCESS_DENIED: the epoch does not rise. INVALID_ARGUMENT: the receiver has not exactly what is here.
+  /// NOT_SUPPORTED as Suspend.
   std::vector<PendingRef> Handover(std::vector<HandoverRequest> requests);
 
   // --- durability of writes: what the copies have ---

@@ -264,15 +264,19 @@ Status PrepareHandover(Core& core, const HandoverRequest& request, storage::LogB
   MutexLock lock(vb.mutex);
   if (!vb.exists()) return NoSuchVbucket();
   // The receiver asks again when it has not heard the answer.
-  const bool again =
-      vb.state() == VbucketState::kDead && vb.epoch() == request.epoch && !vb.record_in_doubt();
+  const bool again = vb.state() == VbucketState::kDead && vb.epoch() == request.epoch &&
+                     vb.handover() == request.to && !vb.record_in_doubt();
   if (again) return Status::Ok();
   if (!vb.suspended()) return Status(Code::kNotMyVbucket, "the vbucket is not being handed over");
+  if (request.to.seqno != vb.high_seqno()) {
+    return Status(Code::kInvalidArgument, "the receiver does not have what is here");
+  }
   if (request.epoch <= vb.epoch()) return Status(Code::kAccessDenied, "the epoch has to rise");
   if (vb.window() || vb.undoing()) return Status(Code::kNotSupported, "not in an online update");
   proto::VbucketMeta dead = vb.MetaAt(vb.merged());
   dead.state = static_cast<uint8_t>(VbucketState::kDead);
   dead.epoch = request.epoch;
+  dead.handover = request.to;
   batch->meta_puts.emplace_back(proto::VbucketMetaName(request.vbucket),
                                 proto::EncodeVbucketMeta(request.vbucket, dead));
   vb.set_record_in_doubt(true);
@@ -302,6 +306,7 @@ std::vector<Status> HandoverNow(const ReplicationParts& parts, const std::vector
       bytes = 0;
     }
     if (status.ok() && !written.empty()) status = WriteRecords(core, batch, true);
+    CAIRN_CRASH_POINT("handover.after_record");
     for (const size_t i : written) {
       outcomes[i] = status;
       VBucket& vb = *core.vbuckets[requests[i].vbucket.get()];
@@ -310,6 +315,7 @@ std::vector<Status> HandoverNow(const ReplicationParts& parts, const std::vector
       if (!status.ok()) continue;
       vb.set_epoch(requests[i].epoch);
       vb.SetState(VbucketState::kDead, core.clock->WallNs(), core.Now(), effects[i]);
+      vb.set_handover(requests[i].to);
       vb.set_record_in_doubt(false);
     }
   }

@@ -209,6 +209,7 @@ void VBucket::SetState(VbucketState state, int64_t wall_ns, const OpTime& now, E
   suspended_ = false;
   if (state == state_) return;
   state_ = state;
+  handover_ = {};
   if (state == VbucketState::kActive) {
     // Only an active makes operations of its own.
     proto::Marker marker;
@@ -273,6 +274,7 @@ void VBucket::Delete(Effects& fx) {
   checkpoint_ends_.clear();
   last_update_ = {};
   regain_ = Seqno();
+  handover_ = {};
   // A replica's or a fenced one's window: nobody will end it here.
   window_.reset();
   completed_.reset();
@@ -411,6 +413,7 @@ proto::VbucketMeta VBucket::MetaAt(Seqno merged) const {
   }
   meta.last_update = last_update_;
   meta.regain = regain_;
+  meta.handover = handover_;
   meta.merged_seqno = merged;
   meta.purge_seqno = purge_seqno_;
   meta.max_cas = max_cas_;

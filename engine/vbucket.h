@@ -164,7 +164,13 @@ class VBucket {
   void set_handing_over(bool handing_over) CAIRN_REQUIRES(mutex) { handing_over_ = handing_over; }
   bool handing_over() const CAIRN_REQUIRES(mutex) { return handing_over_; }
   uint64_t epoch() const CAIRN_REQUIRES(mutex) { return epoch_; }
-  void set_epoch(uint64_t epoch) CAIRN_REQUIRES(mutex) { epoch_ = epoch; }
+  void set_epoch(uint64_t epoch) CAIRN_REQUIRES(mutex) {
+    if (epoch != epoch_) handover_ = {};
+    epoch_ = epoch;
+  }
+  /// To whom it was given when it became dead. Forgotten with another state or epoch.
+  const proto::VbucketMeta::Handover& handover() const CAIRN_REQUIRES(mutex) { return handover_; }
+  void set_handover(const proto::VbucketMeta::Handover& to) CAIRN_REQUIRES(mutex) { handover_ = to; }
   const std::vector<proto::FailoverEntry>& failover_log() const CAIRN_REQUIRES(mutex) {
     return failover_log_;
   }
@@ -580,6 +586,7 @@ class VBucket {
   Seqno source_persisted_ CAIRN_GUARDED_BY(mutex);
   Seqno source_high_ CAIRN_GUARDED_BY(mutex){kSeqnoMax};
   Seqno regain_ CAIRN_GUARDED_BY(mutex);  // as in the record: until it is reached durably
+  proto::VbucketMeta::Handover handover_ CAIRN_GUARDED_BY(mutex);
   // A vector, because an empty deque has an allocation, on each of 65,536 vbuckets.
   std::vector<Seqno> checkpoint_ends_ CAIRN_GUARDED_BY(mutex);  // replica: ascending, above merged_
   Seqno verified_ CAIRN_GUARDED_BY(mutex);

@@ -30,6 +30,7 @@ void VBucket::Restore(const proto::VbucketMeta& meta) {
   snapshot_end_ = meta.snapshot_end;
   last_update_ = meta.last_update;
   regain_ = meta.regain;
+  handover_ = meta.handover;
 }
 
 Status VBucket::Replay(ItemRef item, CheckpointId checkpoint) {
@@ -100,6 +101,8 @@ void VBucket::OpenSequence(bool clean, uint64_t new_uuid, const OpTime& now) {
   source_persisted_ = verified_ = Seqno();
   verified_checkpoint_ = CheckpointId();
   passed_ = replayed_;
+  // The record's write was answered with an error, so clients went on: the receiver has not everything.
+  if (replay_last_ > handover_.seqno) handover_ = {};
   own_sequence_ = !follows;
   checkpoints_ = std::make_unique<checkpoint::CheckpointManager>(options_.checkpoint_limits, replayed_,
                                                                  open_id, now.steady_ns);

@@ -277,6 +277,7 @@ proto::VbucketMeta VBucket::MetaPromoted(const Promotion& promotion) const {
   meta.state = static_cast<uint8_t>(VbucketState::kActive);
   meta.epoch = promotion.epoch;
   meta.regain = Seqno();
+  meta.handover = {};
   const Seqno high = high_seqno();
   std::erase_if(meta.failover_log, [high](const proto::FailoverEntry& entry) { return entry.seqno > high; });
   meta.failover_log.insert(meta.failover_log.begin(), {promotion.history_uuid, high});

@@ -139,6 +139,8 @@ std::string EncodeVbucketMeta(Vbid vbucket, const VbucketMeta& meta) {
   out.append(meta.last_update.id.view());
   AppendFixed(static_cast<uint8_t>(meta.last_update.committed), &out);
   AppendVarint(meta.regain.get(), &out);
+  out.append(reinterpret_cast<const char*>(meta.handover.receiver.data()), meta.handover.receiver.size());
+  AppendVarint(meta.handover.seqno.get(), &out);
   return Seal(VbucketMetaName(vbucket), std::move(out));
 }
 
@@ -198,6 +200,12 @@ Result<VbucketMeta> DecodeVbucketMeta(Vbid vbucket, std::string_view record) {
   }
   // The first ones with replication end here.
   if (reader.ok() && !reader.rest().empty()) meta.regain = Seqno(reader.Varint(kSeqnoMax));
+  // Those of before it was written down to whom a vbucket was given end here.
+  if (reader.ok() && !reader.rest().empty()) {
+    const std::string_view receiver = reader.Bytes(meta.handover.receiver.size());
+    if (reader.ok()) std::memcpy(meta.handover.receiver.data(), receiver.data(), receiver.size());
+    meta.handover.seqno = Seqno(reader.Varint(kSeqnoMax));
+  }
   if (!reader.ok()) return Corrupt(name, "fields do not parse");
   return meta;
 }

@@ -87,6 +87,15 @@ struct VbucketMeta {
   /// A rollback has given up operations that were acknowledged: before it is there again the vbucket is not
   /// to be promoted. 0: nothing is missing.
   Seqno regain;
+  /// A takeover's giver: to which node it was given, with everything up to which seqno. Only of a dead
+  /// vbucket, and only in the epoch in which it became dead by that.
+  struct Handover {
+    std::array<uint8_t, 16> receiver{};  // its node uuid; zeros: it was given to nobody
+    Seqno seqno;
+    bool is_none() const { return receiver == std::array<uint8_t, 16>{}; }
+    bool operator==(const Handover&) const = default;
+  };
+  Handover handover;
 
   bool operator==(const VbucketMeta&) const = default;
 };

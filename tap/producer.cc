@@ -38,21 +38,9 @@ std::string_view StreamStateName(StreamState state) {
   return "unknown";
 }
 
-void Handovers::Record(Vbid vbucket, const std::array<uint8_t, 16>& node_uuid, uint64_t epoch) {
-  MutexLock lock(mutex_);
-  receivers_[vbucket] = {node_uuid, epoch};
-}
-
-bool Handovers::IsFor(Vbid vbucket, const std::array<uint8_t, 16>& node_uuid, uint64_t epoch) const {
-  MutexLock lock(mutex_);
-  const auto found = receivers_.find(vbucket);
-  return found != receivers_.end() && found->second.node_uuid == node_uuid && found->second.epoch == epoch;
-}
-
 Producer::Rep::Rep(engine::Replication& repl, const Options& opts, int64_t now_ns)
     : replication(repl),
       options(opts),
-      handovers(opts.handovers ? opts.handovers : std::make_shared<Handovers>()),
       connected_ns(now_ns),
       heard_ns(now_ns),
       sent_ns(now_ns),

@@ -14,37 +14,16 @@
 //
 // Owner and thread: a session (tap/session.h) or a simulator; one thread at a time.
 
-#include <array>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "base/mutex.h"
 #include "engine/replication.h"
 #include "tap/messages.h"
 
 namespace cairn::tap {
-
-/// Which vbuckets this node has handed over, and to whom: a receiver that was cut off before it heard the
-/// last word asks again, on another connection, and nobody else may be told it. Shared by the producers of a
-/// node; any thread. In memory: after a restart of the giver the receiver is promoted by hand.
-class Handovers {
- public:
-  void Record(Vbid vbucket, const std::array<uint8_t, 16>& node_uuid, uint64_t epoch);
-  /// It was given to that node, with that epoch.
-  bool IsFor(Vbid vbucket, const std::array<uint8_t, 16>& node_uuid, uint64_t epoch) const;
-
- private:
-  struct Receiver {
-    std::array<uint8_t, 16> node_uuid{};
-    uint64_t epoch = 0;
-  };
-  mutable Mutex mutex_;
-  std::map<Vbid, Receiver> receivers_ CAIRN_GUARDED_BY(mutex_);
-};
 
 enum class StreamState : uint8_t { kProbe, kBackfill, kStream, kPaused, kEnded };
 std::string_view StreamStateName(StreamState state);
@@ -87,7 +66,6 @@ class Producer {
     uint64_t max_item_size = 1u << 20;
     bool may_replicate = true;             // the peer's right
     int64_t takeover_ns = 10'000'000'000;  // clients of a vbucket wait at most so long for its receiver
-    std::shared_ptr<Handovers> handovers;  // of the node; none: this connection's own
   };
   Producer(engine::Replication& replication, const Options& options, int64_t now_ns);
   ~Producer();  // closes its cursors

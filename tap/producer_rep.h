@@ -146,7 +146,6 @@ struct Producer::Rep {
 
   engine::Replication& replication;
   const Options options;
-  const std::shared_ptr<Handovers> handovers;
 
   bool greeted = false;
   Hello hello;

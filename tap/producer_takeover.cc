@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/fault.h"
 #include "proto/epoch.h"
 #include "tap/producer_rep.h"
 
@@ -65,11 +66,8 @@ void Producer::Rep::HandOver() {
       continue;
     }
     stream->handover_epoch = *epoch;
-    // Before it happens: if the answer is never heard here, the receiver may still be told when it asks again
-    // and the vbucket is dead with this epoch.
-    handovers->Record(vbucket, hello.node_uuid, *epoch);
     stream->giving = Giving::kHandingOver;
-    requests.push_back({vbucket, *epoch});
+    requests.push_back({vbucket, *epoch, {hello.node_uuid, position->high}});
   }
   if (requests.empty()) return;
   const std::vector<engine::PendingRef> pending = replication.Handover(requests);
@@ -109,18 +107,22 @@ void Producer::Rep::StepGiving(int64_t now) {
 }
 
 /// The receiver was cut off before it heard that it is active: it hears the last step again. Only the node
-/// that the vbucket was given to, and only with everything that was given.
+/// that the vbucket was given to, only with everything that was given, and only if it does not know of
+/// anybody who was promoted since. What the giver itself has of that does not matter: its log may have lost
+/// the end.
 bool Producer::Rep::RepeatHandover(const OpenStream& request, const VbucketPosition& position) {
-  if (position.state != VbucketState::kDead || position.high != request.seqno) return false;
-  if (!handovers->IsFor(request.vbucket, hello.node_uuid, position.epoch)) return false;
+  const proto::VbucketMeta::Handover& given = position.handover;
+  if (given.is_none() || given.receiver != hello.node_uuid || given.seqno != request.seqno) return false;
+  if (position.state != VbucketState::kDead || request.epoch >= position.epoch) return false;
   const bool same_branch =
       !position.failover_log.empty() && position.failover_log.front().uuid == request.history_uuid;
   if (!same_branch) return false;
+  CAIRN_PROBE("takeover.last_step_repeated");
   StreamAnswer answer;
   answer.vbucket = request.vbucket;
   answer.failover_log = position.failover_log;
   answer.epoch = request.epoch;
-  answer.high = position.high;
+  answer.high = given.seqno;
   answers.push_back(std::move(answer));
   AddState(request.vbucket, VbucketState::kActive, position.epoch);
   AddEnd(request.vbucket, EndReason::kOk, "");

@@ -97,7 +97,6 @@ Status TapService::Impl::Listen() {
   server.rpc.connections_max = options_.connections_max;
   server.session.producer.name = options_.node_name;
   server.session.producer.max_item_size = options_.max_item_size;
-  server.session.producer.handovers = std::make_shared<Handovers>();
   CAIRN_ASSIGN_OR_RETURN(server_, TapServer::Start(server, replication_, clock_));
   return Status::Ok();
 }

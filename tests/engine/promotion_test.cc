@@ -38,6 +38,11 @@ class PromotionTest : public ReplicaTest {
     }
     return keys;
   }
+  /// b is to have what a has.
+  HandoverRequest Giving(Vbid vb, uint64_t epoch) {
+    const Result<VbucketPosition> at = a.R().Position(vb);
+    return {vb, epoch, {b.R().node_uuid(), at.ok() ? at->high : Seqno()}};
+  }
   UpdateOutcome LastOutcome(Node& node) {
     node.Background(50);
     const UpdateStatus status = node.E()->update_status();
@@ -489,7 +494,8 @@ TEST_F(PromotionTest, HandingOver) {
   OpenBoth();
   const auto keys = KeysOf(Vbid(0), 40);
   SetAll(keys, "v-");
-  EXPECT_EQ(Done(a.R().Handover({{Vbid(0), 1}}).front()).code(), Code::kNotMyVbucket) << "not suspended";
+  EXPECT_EQ(Done(a.R().Handover({Giving(Vbid(0), 1)}).front()).code(), Code::kNotMyVbucket)
+      << "not suspended";
   ASSERT_TRUE(a.R().Suspend(Vbid(0)).ok());
   EXPECT_EQ(a.R().Suspend(Vbid(0)).code(), Code::kNotMyVbucket);
   EXPECT_EQ(a.At(Vbid(0)).state, VbucketState::kPending);
@@ -508,13 +514,13 @@ TEST_F(PromotionTest, HandingOver) {
   ASSERT_TRUE(a.R().OpenCursor(Vbid(0), "pin", a.At(Vbid(0)).high).ok());
   ASSERT_TRUE(a.R().Suspend(Vbid(0)).ok());
   a.gate.refuse = [](const storage::LogBatch&) { return Status(Code::kNoSpace, "full"); };
-  EXPECT_EQ(Done(a.R().Handover({{Vbid(0), 1}}).front()).code(), Code::kNoSpace);
+  EXPECT_EQ(Done(a.R().Handover({Giving(Vbid(0), 1)}).front()).code(), Code::kNoSpace);
   a.gate.refuse = nullptr;
   EXPECT_EQ(a.At(Vbid(0)).state, VbucketState::kActive) << "its clients go on";
   ASSERT_TRUE(a.R().Suspend(Vbid(0)).ok());
-  ASSERT_TRUE(Done(a.R().Handover({{Vbid(0), 1}}).front()).ok());
+  ASSERT_TRUE(Done(a.R().Handover({Giving(Vbid(0), 1)}).front()).ok());
   EXPECT_EQ(a.At(Vbid(0)).state, VbucketState::kDead);
-  EXPECT_TRUE(Done(a.R().Handover({{Vbid(0), 1}}).front()).ok()) << "the receiver asks again";
+  EXPECT_TRUE(Done(a.R().Handover({Giving(Vbid(0), 1)}).front()).ok()) << "the receiver asks again";
   a.CrashAndReopen();
   EXPECT_EQ(a.At(Vbid(0)).state, VbucketState::kDead);
   EXPECT_EQ(a.At(Vbid(0)).epoch, 1u);
@@ -522,8 +528,8 @@ TEST_F(PromotionTest, HandingOver) {
 
 TEST_F(PromotionTest, ManyAreHandedOverInOneSyncedWriteAndEachHasItsAnswer) {
   OpenBoth();
-  const std::vector<HandoverRequest> requests = {
-      {Vbid(0), 1}, {Vbid(1), 1}, {Vbid(2), 0}, {Vbid(3), 5}, {Vbid(999), 1}};
+  const std::vector<HandoverRequest> requests = {Giving(Vbid(0), 1), Giving(Vbid(1), 1), Giving(Vbid(2), 0),
+                                                 Giving(Vbid(3), 5), Giving(Vbid(999), 1)};
   const auto codes = [&] {
     std::vector<Code> found;
     for (const PendingRef& pending : a.R().Handover(requests)) found.push_back(Done(pending).code());
@@ -555,6 +561,102 @@ TEST_F(PromotionTest, ManyAreHandedOverInOneSyncedWriteAndEachHasItsAnswer) {
   EXPECT_EQ(a.At(Vbid(3)).epoch, 5u);
 }
 
+TEST_F(PromotionTest, OnlyWhoHasEverythingIsGivenItAndNobodyElseAfterwards) {
+  OpenBoth();
+  const Vbid vb(0);
+  SetAll(KeysOf(vb, 10), "v-");
+  ASSERT_TRUE(a.R().Suspend(vb).ok());
+  const HandoverRequest right = Giving(vb, 1);
+  for (const Seqno has : {right.to.seqno - 1, right.to.seqno + 1}) {
+    HandoverRequest wrong = right;
+    wrong.to.seqno = has;
+    EXPECT_EQ(Done(a.R().Handover({wrong}).front()).code(), Code::kInvalidArgument);
+    EXPECT_EQ(a.At(vb).state, VbucketState::kActive) << "its clients go on";
+    EXPECT_TRUE(a.At(vb).handover.is_none());
+    ASSERT_TRUE(a.R().Suspend(vb).ok());
+  }
+  ASSERT_TRUE(Done(a.R().Handover({right}).front()).ok());
+  HandoverRequest other = right;
+  other.to.receiver[0] ^= 1;
+  EXPECT_EQ(Done(a.R().Handover({other}).front()).code(), Code::kNotMyVbucket);
+  EXPECT_EQ(a.At(vb).handover, right.to);
+}
+
+TEST_F(PromotionTest, ToWhomItWasGivenSurvivesCrashesUntilItHasAnotherStateOrEpoch) {
+  const Vbid vb(0);
+  const auto promote = [&] { return Promote(a, {vb}); };
+  const auto demote = [&] { return Done(a.R().Demote({vb}, VbucketState::kReplica)); };
+  const auto fence = [&] { return Done(a.R().Fence({{vb, proto::MakeEpoch(3, 7)}})); };
+  const auto follow = [&] {
+    return Done(a.R().Adopt({{vb, b.At(vb).failover_log, proto::MakeEpoch(1, 0), b.At(vb).high}}));
+  };
+  const auto remove = [&] {
+    Status deleted(Code::kTimeout);
+    a.E()->DeleteVbucket(vb, [&](Status status) { deleted = std::move(status); });
+    a.Background(50);
+    if (deleted.ok()) a.E()->SetVbucketState(vb, VbucketState::kDead, [&](const Status& s) { deleted = s; });
+    return deleted;
+  };
+  for (const std::function<Status()>& change :
+       std::vector<std::function<Status()>>{promote, demote, fence, follow, remove}) {
+    OpenBoth();
+    SetAll(KeysOf(vb, 40), "v-");
+    ASSERT_TRUE(a.E()->StopPersistence().ok()) << "the end of its log may be lost";
+    ASSERT_TRUE(a.R().Suspend(vb).ok());
+    const HandoverRequest request = Giving(vb, proto::MakeEpoch(1, 0));
+    ASSERT_TRUE(Done(a.R().Handover({request}).front()).ok());
+    for (int crash = 0; crash < 2; ++crash) {
+      EXPECT_EQ(a.At(vb).state, VbucketState::kDead);
+      EXPECT_EQ(a.At(vb).epoch, request.epoch);
+      EXPECT_EQ(a.At(vb).handover, request.to);
+      a.CrashAndReopen();
+      a.E().Settle();
+    }
+    ASSERT_TRUE(Done(a.R().Fence({{vb, request.epoch}})).ok());
+    EXPECT_EQ(a.At(vb).handover, request.to) << "that is no news";
+    const Status changed = change();
+    ASSERT_TRUE(changed.ok()) << changed.ToString();
+    EXPECT_TRUE(a.At(vb).handover.is_none());
+    a.CrashAndReopen();
+    EXPECT_TRUE(a.At(vb).handover.is_none()) << "durably";
+    Renew();
+  }
+}
+
+// A write that is answered with an error may have been made. The vbucket goes on then, so the receiver that
+// it speaks of is not the one to be active any more.
+TEST_F(PromotionTest, AHandoverThatFailedAndIsFoundOnDiskGivesNothingThatWentOn) {
+  const Vbid vb(0);
+  for (const bool went_on : {false, true}) {
+    OpenBoth();
+    SetAll(KeysOf(vb, 10), "v-");
+    a.Persist();
+    ASSERT_TRUE(a.R().Suspend(vb).ok());
+    const HandoverRequest request = Giving(vb, 1);
+    a.gate.refuse = [&](const storage::LogBatch& batch) {
+      EXPECT_TRUE(a.store.WriteLog(batch, true).ok());
+      return Status(Code::kAmbiguous, "no answer");
+    };
+    EXPECT_EQ(Done(a.R().Handover({request}).front()).code(), Code::kAmbiguous);
+    ASSERT_EQ(a.At(vb).state, VbucketState::kActive);
+    ASSERT_TRUE(a.At(vb).handover.is_none());
+    // The crash comes before the merge writes the record anew.
+    a.gate.refuse = [](const storage::LogBatch& batch) {
+      return batch.meta_puts.empty() ? Status::Ok() : Status(Code::kTmpFail, "later");
+    };
+    if (went_on) {
+      SetAll(KeysOf(vb, 1), "later-");
+      a.Persist();
+    }
+    a.Kill();
+    a.gate.refuse = nullptr;
+    a.CrashAndReopen();
+    ASSERT_EQ(a.At(vb).state, VbucketState::kDead) << "as the record says";
+    EXPECT_EQ(a.At(vb).handover.is_none(), went_on);
+    Renew();
+  }
+}
+
 // An earlier takeover of the same vbucket may come to its end at any time.
 TEST_F(PromotionTest, NobodyResumesWhatMayBeRecordedAsDeadAlready) {
   OpenBoth();
@@ -567,7 +669,7 @@ TEST_F(PromotionTest, NobodyResumesWhatMayBeRecordedAsDeadAlready) {
       meanwhile = a.E()->GetVbucketState(vb).value();
       return written == Code::kOk ? Status::Ok() : Status(written, "full");
     };
-    EXPECT_EQ(Done(a.R().Handover({{vb, 1}})[0]).code(), written);
+    EXPECT_EQ(Done(a.R().Handover({Giving(vb, 1)})[0]).code(), written);
     a.gate.refuse = nullptr;
     EXPECT_EQ(meanwhile, VbucketState::kPending) << "nobody is answered";
     EXPECT_EQ(a.E()->GetVbucketState(vb).value(),

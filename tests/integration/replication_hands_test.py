@@ -6,6 +6,7 @@ import os
 import threading
 import time
 import unittest
+from unittest import mock
 
 from cluster import (ACTIVE, AMBIGUOUS, ClusterCase, DEAD, IMPOSSIBLE, Load, NOT_MY_VBUCKET, OK, REPLICA, Recorder,
                      VBUCKETS, paused, wait_until)
@@ -118,6 +119,33 @@ class Takeover(ClusterCase):
         # Each is a replica of the other now.
         giver.follow(taker, "--vbuckets", "3,5-7")
         self.same(giver, taker)
+
+    def test_a_giver_that_is_killed_when_it_is_dead_completes_it_after_its_restart(self):
+        giver = self.node("a")
+        taker = self.node("b", "--replica-of", giver.tap)
+        recorder = Recorder(self.dice)
+        with giver.connect() as client:
+            recorder.batch(client, 1000)
+        giver.stop()
+        with mock.patch.dict(os.environ, CAIRN_FAULT="handover.after_record:1:crash"):
+            giver.start()
+        with giver.connect() as client:
+            recorder.batch(client, 200)
+        answers = []
+        asking = threading.Thread(
+            target=lambda: answers.append(taker.ctl("takeover", giver.tap, "--wait", "30", check=False)))
+        asking.start()
+        wait_until(lambda: not giver.alive(), "the giver has written down that it is dead")
+        giver.close()
+        self.assertLess(len(taker.seqnos(ACTIVE)), VBUCKETS)
+        giver.start()
+        asking.join()
+        self.assertEqual(answers[0].returncode, 0, answers[0].stdout + answers[0].stderr)
+        self.assertEqual(len(taker.seqnos(ACTIVE)), VBUCKETS)
+        self.assertEqual(giver.seqnos(ACTIVE), {})
+        self.adopt(recorder, taker)
+        giver.follow(taker)
+        self.same(taker, giver, recorder=recorder)
 
     def test_a_node_that_is_told_to_stop_does_not_wait_for_it(self):
         _, taker = self.pair()

@@ -55,6 +55,10 @@ VbucketMeta SomeVbucket() {
   meta.snapshot_end = Seqno(400);
   meta.last_update = {*UpdateId::FromHex("f0e0d0c0b0a090807060504030201000"), true};
   meta.regain = Seqno(1100);
+  for (size_t i = 0; i < meta.handover.receiver.size(); ++i) {
+    meta.handover.receiver[i] = static_cast<uint8_t>(0xa0 + i);
+  }
+  meta.handover.seqno = Seqno(1200);
   return meta;
 }
 
@@ -121,9 +125,9 @@ TEST(MetaRecord, ListsMayReachTheirBounds) {
 TEST(MetaRecord, GoldenBytes) {
   EXPECT_EQ(Hex(EncodeEngineMeta(SomeEngine())), "0103c68b3b010102030405060708090a0b0c0d0e0f10800801ac02");
   EXPECT_EQ(Hex(EncodeVbucketMeta(Vbid(7), SomeVbucket())),
-            "016c6155d00102efcdab0000000000f403563412000000000000e80707840788776655443322110a1122334455667788"
+            "01cf416d4d0102efcdab0000000000f403563412000000000000e80707840788776655443322110a1122334455667788"
             "0264c801c801c901000102030405060708090a0b0c0d0e0f84070605ac029003f0e0d0c0b0a090807060504030201000"
-            "01cc08");
+            "01cc08a0a1a2a3a4a5a6a7a8a9aaabacadaeafb009");
   EXPECT_EQ(Hex(EncodeUpdateMeta("update/current", SomeUpdate())),
             "016aa6cc4b000102030405060708090a0b0c0d0e0f10737072696e6720636174616c6f677565030c00002a36fe9c9717"
             "00cac471fe9c971701c80103c0843dffffffffffffffff");
@@ -141,6 +145,7 @@ TEST(MetaRecord, AVbucketOfVersion010HasNoReplication) {
   before.snapshot_start = before.snapshot_end = Seqno();
   before.last_update = {};
   before.regain = Seqno();
+  before.handover = {};
   EXPECT_EQ(*decoded, before);
 }
 
@@ -153,6 +158,20 @@ TEST(MetaRecord, AVbucketOfBeforeRegainHasGivenNothingUp) {
   ASSERT_TRUE(decoded.ok()) << decoded.status().ToString();
   VbucketMeta before = SomeVbucket();
   before.regain = Seqno();
+  before.handover = {};
+  EXPECT_EQ(*decoded, before);
+}
+
+TEST(MetaRecord, AVbucketOfBeforeHandoversWereRecordedWasGivenToNobody) {
+  const std::string record = FromHex(
+      "016c6155d00102efcdab0000000000f403563412000000000000e80707840788776655443322110a1122334455667788"
+      "0264c801c801c901000102030405060708090a0b0c0d0e0f84070605ac029003f0e0d0c0b0a090807060504030201000"
+      "01cc08");
+  const auto decoded = DecodeVbucketMeta(Vbid(7), record);
+  ASSERT_TRUE(decoded.ok()) << decoded.status().ToString();
+  VbucketMeta before = SomeVbucket();
+  before.handover = {};
+  EXPECT_TRUE(before.handover.is_none());
   EXPECT_EQ(*decoded, before);
 }
 

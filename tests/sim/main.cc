@@ -92,7 +92,8 @@ extern "C" void OnAbort(int) {
 
 /// Says how often each rare path that a long run has to take was taken. Returns how many never were.
 int MissingProbes() {
-  constexpr const char* kRequired[] = {"update.client_met_key_to_revert", "update.orphan"};
+  constexpr const char* kRequired[] = {"update.client_met_key_to_revert", "update.orphan",
+                                       "takeover.last_step_repeated"};
   const auto counts = cairn::ProbeCounts();
   int missing = 0;
   for (const char* probe : kRequired) {

@@ -27,7 +27,6 @@ class Pipe {
       : source_(source), replica_(replica), clock_(clock), options_(std::move(options)) {
     if (options_.name.empty()) options_.name = "replica";
     producer_options.name = "source";
-    producer_options.handovers = std::make_shared<Handovers>();
     consumer = std::make_unique<Consumer>(replica_->R(), options_);
   }
   ~Pipe() { Cut(); }

@@ -206,13 +206,11 @@ TEST_F(TapTakeoverTest, TheLastStepIsRepeatedForTheReceiverOnly) {
   ASSERT_TRUE(pipe.RunUntil([&] { return StateOf(a, Vbid(2)) == VbucketState::kDead; }));
   pipe.Cut();
   ASSERT_NE(StateOf(b, Vbid(2)), VbucketState::kActive);
-  const auto ledger = pipe.producer_options.handovers;
   {
     Consumer::Options other = Taking();
     other.name = "somebody-else";
     other.vbuckets = {Vbid(2)};
     Pipe wrong(&a, &c, &clock_, other);
-    wrong.producer_options.handovers = ledger;
     wrong.Connect();
     EXPECT_FALSE(wrong.RunUntil([&] { return wrong.consumer->takeover_done(); }, 2'000'000'000));
     EXPECT_NE(StateOf(c, Vbid(2)), VbucketState::kActive);
@@ -221,6 +219,135 @@ TEST_F(TapTakeoverTest, TheLastStepIsRepeatedForTheReceiverOnly) {
   ASSERT_TRUE(pipe.RunUntil([&] { return pipe.consumer->takeover_done(); }))
       << pipe.consumer->info(0).last_error;
   EXPECT_EQ(StateOf(b, Vbid(2)), VbucketState::kActive);
+}
+
+/// The giver's process ends when it is dead and nobody has heard of it, and the end of its log with it.
+class TapTakeoverRestartTest : public TapTakeoverTest {
+ protected:
+  void GiveAwayAndCrash(Pipe& pipe) {
+    ASSERT_TRUE(a.E()->StopPersistence().ok());
+    Write(a, 50, "key-", "last");
+    GiveAwayAndRestart(pipe);
+    ASSERT_LT(a.At(Vbid(2)).high, b.At(Vbid(2)).high);
+  }
+  void GiveAwayAndRestart(Pipe& pipe) {
+    pipe.Connect();
+    ASSERT_TRUE(pipe.RunUntil([&] { return All(a, VbucketState::kDead); }));
+    pipe.Cut();
+    ASSERT_TRUE(All(b, VbucketState::kReplica));
+    a.CrashAndReopen();
+    ASSERT_TRUE(All(a, VbucketState::kDead));
+  }
+  static bool All(Node& node, VbucketState state) {
+    for (uint16_t v = 0; v < 4; ++v) {
+      if (StateOf(node, Vbid(v)) != state) return false;
+    }
+    return true;
+  }
+};
+
+TEST_F(TapTakeoverRestartTest, TheLastStepIsRepeatedForTheReceiverOnly) {
+  Open();
+  Write(a, 50, "key-", "v");
+  Follow();
+  Pipe pipe(&a, &b, &clock_, Taking());
+  GiveAwayAndCrash(pipe);
+  // It has the same, from the receiver.
+  {
+    Pipe chain(&b, &c, &clock_);
+    chain.Connect();
+    ASSERT_TRUE(chain.CatchUp());
+  }
+  {
+    Consumer::Options other = Taking();
+    other.name = "somebody-else";
+    Pipe wrong(&a, &c, &clock_, other);
+    wrong.Connect();
+    EXPECT_FALSE(wrong.RunUntil([&] { return wrong.consumer->takeover_done(); }, 2'000'000'000));
+    EXPECT_TRUE(All(c, VbucketState::kReplica));
+  }
+  pipe.Connect();
+  ASSERT_TRUE(pipe.RunUntil([&] { return pipe.consumer->takeover_done(); }))
+      << pipe.consumer->info(0).last_error;
+  EXPECT_TRUE(All(b, VbucketState::kActive));
+  for (int i = 0; i < 50; ++i) {
+    EXPECT_EQ(b.E().Get("key-" + std::to_string(i))->value, "last" + std::to_string(i));
+  }
+  pipe.LetGo();
+  Pipe back(&b, &a, &clock_);
+  back.Connect();
+  ASSERT_TRUE(back.CatchUp()) << back.consumer->info(0).last_error;
+  ExpectEqual(b, a);
+}
+
+TEST_F(TapTakeoverRestartTest, AReceiverThatHasRestartedTooIsGivenItWhenItAsks) {
+  Open();
+  Write(a, 50, "key-", "v");
+  Follow();
+  Pipe pipe(&a, &b, &clock_, Taking());
+  GiveAwayAndCrash(pipe);
+  pipe.LetGo();
+  b.CrashAndReopen();
+  Pipe again(&a, &b, &clock_, Taking());
+  again.Connect();
+  ASSERT_TRUE(again.RunUntil([&] { return again.consumer->takeover_done(); }))
+      << again.consumer->info(0).last_error;
+  EXPECT_EQ(b.E().Get("key-49")->value, "last49");
+}
+
+TEST_F(TapTakeoverRestartTest, TheGiverMayStandBehindAGapOfItsOwn) {
+  Open();
+  Write(a, 50, "key-", "v");
+  Settle(a);
+  a.CrashAndReopen();
+  Follow();
+  Pipe pipe(&a, &b, &clock_, Taking());
+  GiveAwayAndRestart(pipe);
+  ASSERT_GT(a.At(Vbid(2)).high, b.At(Vbid(2)).high);
+  pipe.Connect();
+  ASSERT_TRUE(pipe.RunUntil([&] { return pipe.consumer->takeover_done(); }))
+      << pipe.consumer->info(0).last_error;
+}
+
+TEST_F(TapTakeoverRestartTest, AReceiverThatHasLostSomethingOrHeardOfAPromotionIsGivenNothing) {
+  Open();
+  Write(a, 50, "key-", "v");
+  Follow();
+  Pipe pipe(&a, &b, &clock_, Taking());
+  GiveAwayAndCrash(pipe);
+  const Vbid less(1), fenced(2), promoted(3);
+  const auto rollback = b.R().Rollback(less, Seqno(1));
+  for (int i = 0; i < 200 && !rollback->ready(); ++i) b.E()->RunBackground();
+  ASSERT_TRUE(rollback->ready() && rollback->status().ok());
+  const uint64_t epoch = proto::MakeEpoch(9, 1);
+  const auto heard = b.R().Fence({{fenced, epoch}});
+  ASSERT_TRUE(heard->ready() && heard->status().ok());
+  const auto elsewhere = a.R().Fence({{promoted, epoch}});
+  ASSERT_TRUE(elsewhere->ready() && elsewhere->status().ok());
+  pipe.Connect();
+  EXPECT_FALSE(pipe.RunUntil([&] { return pipe.consumer->takeover_done(); }, 2'000'000'000));
+  EXPECT_FALSE(pipe.consumer->wants_disconnect()) << pipe.consumer->info(0).last_error;
+  EXPECT_EQ(StateOf(b, Vbid(0)), VbucketState::kActive);
+  for (const Vbid vbucket : {less, fenced, promoted}) {
+    EXPECT_EQ(StateOf(b, vbucket), VbucketState::kReplica) << vbucket.get();
+  }
+}
+
+TEST_F(TapTakeoverRestartTest, AGiverThatIsPromotedAgainHandsOverAnew) {
+  Open();
+  Write(a, 50, "key-", "v");
+  Follow();
+  Pipe pipe(&a, &b, &clock_, Taking());
+  GiveAwayAndCrash(pipe);
+  const auto promoted = a.R().Promote({Vbid(0), Vbid(1), Vbid(2), Vbid(3)}, {});
+  ASSERT_TRUE(promoted->ready() && promoted->status().ok());
+  Write(a, 50, "key-", "w");
+  pipe.Connect();
+  ASSERT_TRUE(pipe.RunUntil([&] {
+    ExpectOneActiveAtMost();
+    return pipe.consumer->takeover_done();
+  })) << pipe.consumer->info(0).last_error;
+  EXPECT_EQ(b.E().Get("key-49")->value, "w49");
 }
 
 TEST_F(TapTakeoverTest, AReceiverThatIsNeverReadyIsNotWaitedForLongerThanTheTimeOut) {

@@ -175,7 +175,6 @@ class Interpreter {
     Disconnect();
     Producer::Options options;
     options.name = "source";
-    options.handovers = handovers_;
     producer_ = std::make_unique<Producer>(source_.R(), options, clock_.SteadyNs());
     listener_ = source_.R().AddListener([this](Vbid vbucket) { notices_.push_back(vbucket); });
     Hello hello;
@@ -313,7 +312,6 @@ class Interpreter {
   ManualClock clock_;
   Node source_{1, &clock_};
   uint64_t first_uuid_ = 0;
-  std::shared_ptr<Handovers> handovers_ = std::make_shared<Handovers>();
   std::unique_ptr<Producer> producer_;
   engine::Replication::ListenerId listener_ = 0;
   std::vector<Vbid> notices_;
