@@ -7,6 +7,8 @@
 namespace cairn::tap {
 namespace {
 
+constexpr std::chrono::milliseconds kLookEvery{5};
+
 Status Ask(ConsumerLink& link, const std::string& address, const Hello& hello) {
   const std::string unreachable = "the source " + address + " cannot be reached";
   ConsumerMessage message;
@@ -34,16 +36,22 @@ Status Ask(ConsumerLink& link, const std::string& address, const Hello& hello) {
 
 }  // namespace
 
-Status ProbeSource(const Dialer& dialer, const std::string& address, const Hello& hello,
-                   uint32_t timeout_ms) {
-  CAIRN_ASSIGN_OR_RETURN(const std::unique_ptr<ConsumerLink> link, dialer(address));
-  std::future<Status> asked = std::async(std::launch::async, [&] { return Ask(*link, address, hello); });
-  if (asked.wait_for(std::chrono::milliseconds(timeout_ms)) == std::future_status::ready) {
-    return asked.get();
+Status ProbeSource(const Dialer& dialer, const ProbeOptions& options) {
+  CAIRN_ASSIGN_OR_RETURN(const std::unique_ptr<ConsumerLink> link, dialer(options.address));
+  std::future<Status> asked =
+      std::async(std::launch::async, [&] { return Ask(*link, options.address, options.hello); });
+  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(options.timeout_ms);
+  Status given_up;
+  while (given_up.ok()) {
+    if (asked.wait_for(kLookEvery) == std::future_status::ready) return asked.get();
+    given_up = options.check();
+    if (given_up.ok() && std::chrono::steady_clock::now() >= until) {
+      given_up = Status(Code::kTmpFail, "the source " + options.address + " does not answer");
+    }
   }
   link->Cancel();
   static_cast<void>(asked.get());
-  return Status(Code::kTmpFail, "the source " + address + " does not answer");
+  return given_up;
 }
 
 }  // namespace cairn::tap

@@ -9,8 +9,8 @@
 //
 // Owner: main, between Engine::Open and Engine::Shutdown. Threads: its methods may be called from any thread;
 // those that change something wait for the disk, and for each other: minutes, behind a takeover. Each asks
-// when its turn comes whether it is still wanted: CANCELLED, and nothing has changed, when it is not, or this
-// node shuts down.
+// when its turn comes, and again while it waits for a source's answer, whether it is still wanted: CANCELLED,
+// and nothing has changed, when it is not, or this node shuts down.
 
 #include <cstdint>
 #include <functional>

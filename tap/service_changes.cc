@@ -13,7 +13,6 @@ namespace {
 
 constexpr int64_t kPollNs = 1'000'000;
 constexpr int64_t kTakeoverPollNs = 5'000'000;
-constexpr uint32_t kProbeTimeoutMs = 5'000;
 
 bool IsName(std::string_view name) {
   constexpr std::string_view kAllowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
@@ -149,15 +148,18 @@ Status TapService::Impl::MakeReplicas(const VbucketSet& vbuckets) {
 
 // What serves clients here is not given up for an address with a slip of the pen in it, or for this node
 // itself under another name.
-Status TapService::Impl::ProbeBeforeGivingUp(const Source& source) const {
+Status TapService::Impl::ProbeBeforeGivingUp(const Source& source, const Wanted& wanted) {
   if (ActiveOf(source.vbuckets).empty()) return Status::Ok();
-  Hello hello;
+  ProbeOptions probe;
+  probe.address = source.address;
+  probe.check = [&] { return CheckWanted(wanted); };
+  Hello& hello = probe.hello;
   hello.name = source.name.substr(0, kNameSizeMax - 6) + ".probe";
   hello.node_uuid = replication_.node_uuid();
   hello.vbucket_count = replication_.vbucket_count();
   hello.noop_interval_ms = options_.noop_interval_ms;
   hello.idle_timeout_ms = options_.idle_timeout_ms;
-  return ProbeSource(dialer_, source.address, hello, kProbeTimeoutMs);
+  return ProbeSource(dialer_, probe);
 }
 
 // The caller begins to follow.
@@ -181,7 +183,7 @@ Result<Source> TapService::Impl::Add(const Source& source, const Wanted& wanted)
   CAIRN_ASSIGN_OR_RETURN(added.vbuckets, Normalize(source.vbuckets));
   MutexLock change(change_mutex_);
   CAIRN_RETURN_IF_ERROR(CheckWanted(wanted));
-  CAIRN_RETURN_IF_ERROR(ProbeBeforeGivingUp(added));
+  CAIRN_RETURN_IF_ERROR(ProbeBeforeGivingUp(added, wanted));
   CAIRN_RETURN_IF_ERROR(CheckWanted(wanted));
   // Nobody else applies to these vbuckets while they change.
   ReplicationConf without = conf();
@@ -315,7 +317,7 @@ Status TapService::Impl::Takeover(const std::string& address, const VbucketSet& 
   }
   source.vbuckets = Difference(source.vbuckets, own);
   if (source.vbuckets.empty()) return Status::Ok();
-  CAIRN_RETURN_IF_ERROR(ProbeBeforeGivingUp(source));
+  CAIRN_RETURN_IF_ERROR(ProbeBeforeGivingUp(source, wanted));
   CAIRN_RETURN_IF_ERROR(CheckWanted(wanted));
   ReplicationConf without = conf();
   without.RemoveFromSources(source.vbuckets);

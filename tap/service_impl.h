@@ -58,8 +58,9 @@ class TapService::Impl {
   /// Makes the sessions what this says: drops vbuckets, leaves sources, begins to follow.
   void FollowAsIn(const ReplicationConf& conf) CAIRN_REQUIRES(change_mutex_);
   Following Begin(const Source& source, bool takeover);
+  /// CANCELLED as CheckWanted, also in the middle of it.
+  Status ProbeBeforeGivingUp(const Source& source, const Wanted& wanted) CAIRN_REQUIRES(change_mutex_);
   /// Those that exist and are not replicas become replicas, durably.
-  Status ProbeBeforeGivingUp(const Source& source) const;
   Status MakeReplicas(const VbucketSet& vbuckets) CAIRN_REQUIRES(change_mutex_);
   Status AddSource(const Source& source) CAIRN_REQUIRES(change_mutex_);
   /// CANCELLED: it is not, or this node shuts down.

@@ -3,6 +3,7 @@ durable writes that survive the death of their active.
 """
 
 import os
+import socket
 import threading
 import time
 import unittest
@@ -162,6 +163,23 @@ class Takeover(ClusterCase):
         self.assertIn("CANCELLED", answers[0].stderr + answers[0].stdout)
         taker.start()
         self.assertEqual(len(taker.seqnos(REPLICA)), VBUCKETS)
+
+    def test_a_node_that_is_told_to_stop_does_not_wait_for_the_answer_of_a_source(self):
+        giver, _ = self.pair()
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            silent.settimeout(30)
+            address = f"127.0.0.1:{silent.getsockname()[1]}"
+            answers = []
+            asking = threading.Thread(
+                target=lambda: answers.append(giver.ctl("replicate", "add", address, check=False, timeout_s=90)))
+            asking.start()
+            asked, _ = silent.accept()
+            begun = time.monotonic()
+            giver.stop()
+            self.assertLess(time.monotonic() - begun, 3)
+            asking.join()
+            asked.close()
+        self.assertIn("CANCELLED", answers[0].stderr + answers[0].stdout)
 
 
 class Mover:

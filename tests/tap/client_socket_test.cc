@@ -2,9 +2,7 @@
 
 #include "tap/client_socket.h"
 
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -13,32 +11,12 @@
 #include <string>
 #include <vector>
 
+#include "tests/tap/listener.h"
+
 namespace cairn::tap {
 namespace {
 
 constexpr int kTimeoutMs = 5'000;
-
-// Listens on a free port of 127.0.0.1.
-class Listener {
- public:
-  explicit Listener(int backlog = 8) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in at{};
-    at.sin_family = AF_INET;
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof(at);
-    EXPECT_EQ(bind(fd_.get(), reinterpret_cast<sockaddr*>(&at), size), 0);
-    EXPECT_EQ(listen(fd_.get(), backlog), 0);
-    EXPECT_EQ(getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&at), &size), 0);
-    port_ = ntohs(at.sin_port);
-  }
-  UniqueFd Accept() const { return UniqueFd(accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC)); }
-  std::string At(const std::string& host) const { return host + ":" + std::to_string(port_); }
-  void Close() { fd_.Reset(); }
-
- private:
-  UniqueFd fd_;
-  uint16_t port_ = 0;
-};
 
 bool Corked(const UniqueFd& socket) {
   int value = 0;

@@ -5,6 +5,7 @@
 
 #include "base/fault.h"
 #include "base/file.h"
+#include "tests/tap/listener.h"
 #include "tests/tap/node.h"
 
 namespace cairn::tap {
@@ -122,6 +123,39 @@ TEST_F(TapHandsTest, ATakeoverThatNobodyWantsAnyMoreEndsAndItsVbucketsAreFollowe
   EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(2));
   a.Fill("later", 100);
   EXPECT_TRUE(Eventually([&] { return b.SameAs(a); }));
+}
+
+/// What is active here is not given up before its new source has answered. It was waited for for five
+/// seconds.
+TEST_F(TapHandsTest, AQuestionToASilentSourceEndsWithTheService) {
+  a.Open();
+  const Listener silent;
+  Status added;
+  std::thread adding([&] { added = a.tap().Add({silent.At("127.0.0.1"), "", {}}).status(); });
+  const UniqueFd asked = silent.Accept();
+  const auto begun = std::chrono::steady_clock::now();
+  a.tap().Stop();
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(2));
+  adding.join();
+  EXPECT_EQ(added.code(), Code::kCancelled) << added.ToString();
+  EXPECT_TRUE(a.All(VbucketState::kActive));
+  EXPECT_EQ(Followed(a.tap()), "");
+}
+
+TEST_F(TapHandsTest, AQuestionToASilentSourceEndsWhenNobodyWantsItAnyMore) {
+  a.Open();
+  const Listener silent;
+  std::atomic<bool> wanted{true};
+  Status taken;
+  std::thread taking(
+      [&] { taken = a.tap().Takeover(silent.At("127.0.0.1"), {}, 60'000, [&] { return wanted.load(); }); });
+  const UniqueFd asked = silent.Accept();
+  const auto begun = std::chrono::steady_clock::now();
+  wanted = false;
+  taking.join();
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(2));
+  EXPECT_EQ(taken.code(), Code::kCancelled) << taken.ToString();
+  EXPECT_TRUE(a.All(VbucketState::kActive));
 }
 
 /// Each waits for its turn behind a takeover, and its client has gone when that ends.
