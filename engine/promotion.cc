@@ -26,7 +26,7 @@ Status Promotion::Run(const std::vector<Vbid>& vbuckets) {
   if (status.ok() && members_.empty()) return status;
   if (status.ok()) status = parts_.wait_durable();
   if (status.ok()) status = FindUpdate();
-  if (status.ok()) status = RecordAndActivate();
+  if (status.ok() && !members_.empty()) status = RecordAndActivate();
   if (!status.ok()) {
     Release();
     return status;
@@ -37,23 +37,67 @@ Status Promotion::Run(const std::vector<Vbid>& vbuckets) {
   return status;
 }
 
-Status Promotion::Claim(const std::vector<Vbid>& vbuckets) {
+std::vector<Status> Promotion::RunEach(const std::vector<Vbid>& vbuckets) {
+  each_ = true;
+  const Status status = Run(vbuckets);
+  std::vector<Status> outcomes;
+  outcomes.reserve(vbuckets.size());
   for (const Vbid vbucket : vbuckets) {
-    if (vbucket.get() >= core_.vbuckets.size())
-      return Status(Code::kNotMyVbucket, "there is no such vbucket");
-    Status claimed;
-    for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
-      claimed = ClaimOne(*core_.vbuckets[vbucket.get()]);
-      if (claimed != Code::kWouldBlock || !parts_.threads) break;
-      std::this_thread::sleep_for(kAttemptEvery);
+    const auto left_out = left_out_.find(vbucket);
+    outcomes.push_back(left_out == left_out_.end() ? status : left_out->second);
+  }
+  return outcomes;
+}
+
+Status Promotion::Refuse(Vbid vbucket, Status why) {
+  if (!each_) return why;
+  CAIRN_PROBE("promotion.left_one_out");
+  left_out_.emplace(vbucket, std::move(why));
+  return Status::Ok();
+}
+
+Status Promotion::RefuseMembers(const std::function<Status(const Member&)>& refused) {
+  std::vector<Member> kept;
+  for (const Member& member : members_) {
+    Status why = refused(member);
+    if (why.ok()) {
+      kept.push_back(member);
+      continue;
     }
-    if (claimed == Code::kWouldBlock) return Status(Code::kTmpFail, std::string(claimed.message()));
-    CAIRN_RETURN_IF_ERROR(claimed);
+    CAIRN_RETURN_IF_ERROR(Refuse(member.vb->id(), std::move(why)));
+    MutexLock lock(member.vb->mutex);
+    member.vb->CancelPromotion();
+  }
+  members_.swap(kept);
+  return Status::Ok();
+}
+
+// All wait at the same time for what is being applied to them.
+Status Promotion::Claim(const std::vector<Vbid>& vbuckets) {
+  std::vector<Vbid> waiting = vbuckets;
+  const int attempts = parts_.threads ? kAttemptsMax : 1;
+  for (int attempt = 1; !waiting.empty(); ++attempt) {
+    if (attempt > 1) std::this_thread::sleep_for(kAttemptEvery);
+    std::vector<Vbid> again;
+    for (const Vbid vbucket : waiting) {
+      Status claimed = ClaimOne(vbucket);
+      if (claimed == Code::kWouldBlock && attempt < attempts) {
+        again.push_back(vbucket);
+        continue;
+      }
+      if (claimed == Code::kWouldBlock) claimed = Status(Code::kTmpFail, std::string(claimed.message()));
+      if (!claimed.ok()) CAIRN_RETURN_IF_ERROR(Refuse(vbucket, std::move(claimed)));
+    }
+    waiting.swap(again);
   }
   return NumberBranches();
 }
 
-Status Promotion::ClaimOne(VBucket& vb) {
+Status Promotion::ClaimOne(Vbid vbucket) {
+  if (vbucket.get() >= core_.vbuckets.size()) {
+    return Status(Code::kNotMyVbucket, "there is no such vbucket");
+  }
+  VBucket& vb = *core_.vbuckets[vbucket.get()];
   Effects fx;
   Member member;
   member.vb = &vb;
@@ -119,27 +163,38 @@ std::optional<bool> Promotion::DecisionOn(const UpdateId& id) const {
   return parts_.coordinator.OutcomeOf(id);
 }
 
+Status Promotion::BeginAdoption(const UpdateId& id) {
+  Status begun;
+  for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
+    begun = parts_.coordinator.BeginAdoption(id);
+    if (begun != Code::kBusy || !parts_.threads) break;
+    std::this_thread::sleep_for(kAttemptEvery);
+  }
+  return begun;
+}
+
 Status Promotion::FindUpdate() {
   UpdateCoordinator::Found found;
-  for (const Member& member : members_) {
+  CAIRN_RETURN_IF_ERROR(RefuseMembers([&found](const Member& member) {
     MutexLock lock(member.vb->mutex);
     const std::optional<Window>& window = member.vb->window();
-    if (!window || member.active) continue;
+    if (!window || member.active) return Status::Ok();
     if (!found.id.is_none() && found.id != window->id) {
       return Status(Code::kNotSupported, "they are in the windows of different online updates");
     }
     found.id = window->id;
     found.name = window->name;
     found.started_ns = window->started_ns;
-  }
+    return Status::Ok();
+  }));
   if (found.id.is_none()) return Status::Ok();
-  Status begun;
-  for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
-    begun = parts_.coordinator.BeginAdoption(found.id);
-    if (begun != Code::kBusy || !parts_.threads) break;
-    std::this_thread::sleep_for(kAttemptEvery);
+  const Status begun = BeginAdoption(found.id);
+  if (!begun.ok()) {
+    return RefuseMembers([&begun](const Member& member) {
+      MutexLock lock(member.vb->mutex);
+      return member.vb->window() && !member.active ? begun : Status::Ok();
+    });
   }
-  CAIRN_RETURN_IF_ERROR(begun);
   adopting_ = true;
   found.committed = DecisionOn(found.id);
   update_ = parts_.coordinator.AdoptionRecord(found);

@@ -286,6 +286,9 @@ class Replication {
   /// middle of a disk snapshot, and, unless forced, of a copy that has given operations up in a rollback and
   /// not got them again.
   PendingRef Promote(std::vector<Vbid> vbuckets, const PromoteOptions& options);
+  /// The same, but those that cannot be promoted are left out. An answer for each, in their order; it happens
+  /// whether or not somebody waits for them.
+  std::vector<PendingRef> PromoteEach(std::vector<Vbid> vbuckets, const PromoteOptions& options);
   /// To replica or dead, durable when ready. Parked clients are answered.
   PendingRef Demote(std::vector<Vbid> vbuckets, VbucketState to);
   /// Somebody else is active with these epochs: at or above one's own an active or pending vbucket becomes

@@ -122,6 +122,16 @@ class Answer {
   const PendingRef pending_;
 };
 
+/// So many, each with its Pending.
+std::vector<std::shared_ptr<Answer>> AnswersFor(size_t count, std::vector<PendingRef>* pending) {
+  std::vector<std::shared_ptr<Answer>> answers;
+  for (size_t i = 0; i < count; ++i) {
+    pending->push_back(std::make_shared<Pending>());
+    answers.push_back(std::make_shared<Answer>(pending->back()));
+  }
+  return answers;
+}
+
 /// Does `work` on the control thread.
 template <class Work>
 PendingRef OnControl(const ReplicationParts& parts, Work&& work) {
@@ -336,6 +346,18 @@ PendingRef Replication::Promote(std::vector<Vbid> vbuckets, const PromoteOptions
                    [&parts, options, all = std::move(vbuckets)] { return PromoteNow(parts, all, options); });
 }
 
+std::vector<PendingRef> Replication::PromoteEach(std::vector<Vbid> vbuckets, const PromoteOptions& options) {
+  std::vector<PendingRef> pending;
+  std::vector<std::shared_ptr<Answer>> answers = AnswersFor(vbuckets.size(), &pending);
+  const ReplicationParts& parts = rep_->parts;
+  static_cast<void>(
+      parts.on_control([&parts, options, all = std::move(vbuckets), answers = std::move(answers)] {
+        std::vector<Status> outcomes = Promotion(parts, options).RunEach(all);
+        for (size_t i = 0; i < all.size(); ++i) answers[i]->Set(std::move(outcomes[i]));
+      }));
+  return pending;
+}
+
 PendingRef Replication::Demote(std::vector<Vbid> vbuckets, VbucketState to) {
   const ReplicationParts& parts = rep_->parts;
   return OnControl(parts, [&parts, to, all = std::move(vbuckets)] {
@@ -353,11 +375,7 @@ PendingRef Replication::Fence(std::vector<FenceRequest> requests) {
 
 std::vector<PendingRef> Replication::Handover(std::vector<HandoverRequest> requests) {
   std::vector<PendingRef> pending;
-  std::vector<std::shared_ptr<Answer>> answers;
-  for (size_t i = 0; i < requests.size(); ++i) {
-    pending.push_back(std::make_shared<Pending>());
-    answers.push_back(std::make_shared<Answer>(pending.back()));
-  }
+  std::vector<std::shared_ptr<Answer>> answers = AnswersFor(requests.size(), &pending);
   const ReplicationParts& parts = rep_->parts;
   static_cast<void>(parts.on_control([this, &parts, all = std::move(requests), answers = std::move(answers)] {
     std::vector<Status> outcomes = HandoverNow(parts, all);

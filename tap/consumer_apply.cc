@@ -351,22 +351,21 @@ void Consumer::Rep::ChangeState(Follow& follow, const Event& event) {
     return FailFor(follow.vbucket, "a takeover without all that belongs to it");
   }
   follow.phase = Follow::Phase::kPromoting;
-  follow.promoting_epoch = event.epoch;
-  follow.promoting_alone = false;
   given[event.epoch].push_back(follow.vbucket);
 }
 
-/// What was given in this step, with one synced write for all of one epoch (mostly there is one).
+/// What was given in this step, with one synced write for all of one epoch (mostly there is one). Nobody else
+/// is active for it, so it does not depend on what becomes of this consumer.
 void Consumer::Rep::PromoteGiven() {
-  for (const auto& [epoch, vbuckets] : std::exchange(given, {})) Promote(vbuckets, epoch);
-}
-
-void Consumer::Rep::Promote(const std::vector<Vbid>& vbuckets, uint64_t epoch) {
-  engine::PromoteOptions promote;
-  promote.epoch_min = epoch;
-  promote.clean = true;
-  const engine::PendingRef pending = replication.Promote(vbuckets, promote);
-  for (const Vbid vbucket : vbuckets) Wait(*Find(vbucket), Follow::Phase::kPromoting, pending);
+  for (const auto& [epoch, vbuckets] : std::exchange(given, {})) {
+    engine::PromoteOptions promote;
+    promote.epoch_min = epoch;
+    promote.clean = true;
+    std::vector<engine::PendingRef> pending = replication.PromoteEach(vbuckets, promote);
+    for (size_t i = 0; i < vbuckets.size(); ++i) {
+      Wait(*Find(vbuckets[i]), Follow::Phase::kPromoting, std::move(pending[i]));
+    }
+  }
 }
 
 void Consumer::Rep::MarkDirty(Follow& follow) {

@@ -225,12 +225,6 @@ void Consumer::Rep::PendingDone(Follow& follow, int64_t now) {
   }
   if (phase == Follow::Phase::kEnded) return;
   if (phase == Follow::Phase::kAdopting) return AdoptDone(follow, status, now);
-  // None of them became active because of one: each by itself.
-  const bool of_one = status == Code::kNotSupported || status == Code::kNotMyVbucket ||
-                      status == Code::kTmpFail || status == Code::kOutOfRange;
-  if (phase == Follow::Phase::kPromoting && of_one && !std::exchange(follow.promoting_alone, true)) {
-    return Promote({follow.vbucket}, follow.promoting_epoch);
-  }
   // Data cannot be brought to where the disk snapshot begins (in a window, in a flush_all): all of it anew.
   if (phase == Follow::Phase::kPreparing && status == Code::kNotSupported) return RollBack(follow, Seqno(0));
   if (!status.ok()) return Refused(follow, EndReason::kInternal, status.ToString(), now);

@@ -81,8 +81,6 @@ struct Follow {
   Seqno data_end;             // … up to here
   bool told_pending = false;  // takeover: the source waits for pending_ready
   bool promoted = false;
-  uint64_t promoting_epoch = 0;  // kPromoting: with at least this
-  bool promoting_alone = false;
   Seqno verified;
   CheckpointId verified_checkpoint;
   bool digest_mismatch = false;
@@ -145,7 +143,6 @@ struct Consumer::Rep {
   bool EndCheckpoint(Follow& follow, const Event& event, int64_t now);
   void ChangeState(Follow& follow, const Event& event);
   void PromoteGiven();
-  void Promote(const std::vector<Vbid>& vbuckets, uint64_t epoch);
   bool NotApplied(Follow& follow, Code code, int64_t now);
   void NoteApplied(Follow& follow, Seqno applied);
   void WatchPersisted(Follow& follow);

@@ -114,6 +114,27 @@ TEST_F(PromotionTest, ACleanOneSkipsNothing) {
   EXPECT_NE(b.At(Vbid(0)).failover_log.front().uuid, was.failover_log.front().uuid);
 }
 
+TEST_F(PromotionTest, EachThatCanBeWithOneSyncedWrite) {
+  OpenBoth();
+  SetAll(Keys(100), "v-");
+  CatchUp();
+  b.Persist();
+  ASSERT_TRUE(Done(b.R().Demote({Vbid(2)}, VbucketState::kDead)).ok());
+  Status deleted(Code::kTimeout);
+  b.E()->DeleteVbucket(Vbid(2), [&](Status status) { deleted = std::move(status); });
+  ASSERT_TRUE(deleted.ok()) << deleted.ToString();
+  b.gate.synced_records = 0;
+  const auto each = b.R().PromoteEach({Vbid(2), Vbid(3), Vbid(77), Vbid(0)}, {});
+  EXPECT_EQ(Done(each[0]).code(), Code::kNotMyVbucket);
+  EXPECT_TRUE(Done(each[1]).ok());
+  EXPECT_EQ(Done(each[2]).code(), Code::kNotMyVbucket);
+  EXPECT_TRUE(Done(each[3]).ok());
+  EXPECT_EQ(b.gate.synced_records, 1u);
+  for (const Vbid vb : {Vbid(0), Vbid(3)}) EXPECT_EQ(b.At(vb).state, VbucketState::kActive);
+  EXPECT_EQ(b.At(Vbid(1)).state, VbucketState::kReplica) << "was not asked for";
+  EXPECT_EQ(Done(b.R().PromoteEach({Vbid(2)}, {})[0]).code(), Code::kNotMyVbucket) << "and nobody else";
+}
+
 TEST_F(PromotionTest, AllOrNone) {
   OpenBoth();
   SetAll(Keys(100), "v-");
@@ -315,6 +336,9 @@ TEST_F(PromotionTest, AnotherUpdateThatIsOpenHereStandsInTheWay) {
   Do(a, Step::kStart);
   followers[1].CatchUp();
   Do(b, Step::kStart);
+  const auto each = b.R().PromoteEach({Vbid(1), Vbid(2)}, {});
+  EXPECT_EQ(Done(each[0]).code(), Code::kNotSupported);
+  EXPECT_TRUE(Done(each[1]).ok()) << "is in no window";
   EXPECT_EQ(Promote(b, {Vbid(1)}).code(), Code::kNotSupported);
   EXPECT_EQ(b.At(Vbid(1)).state, VbucketState::kReplica);
   Do(b, Step::kComplete);

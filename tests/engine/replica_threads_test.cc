@@ -20,6 +20,7 @@
 #include "engine/replication.h"
 #include "tests/base/temp_dir.h"
 #include "tests/engine/update_fixture.h"
+#include "tests/support/patience.h"
 
 namespace cairn::engine {
 namespace {
@@ -92,12 +93,7 @@ class ReplicaThreads : public ::testing::Test {
   }
   /// False after 20 seconds.
   static bool Until(const std::function<bool()>& condition) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-    while (!condition()) {
-      if (std::chrono::steady_clock::now() > deadline) return false;
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    return true;
+    return PatientlyUntil(std::chrono::seconds(20), condition);
   }
 
   SystemClock clock_;
@@ -157,6 +153,8 @@ TEST_F(ReplicaThreads, ARollbackThatTheStoreRefusesIsTriedAgainAfterAPause) {
   EXPECT_FALSE(done->ready());
   refuses_ = false;
   ASSERT_TRUE(Until([&] { return done->ready(); })) << Tries() << " tries";
+  // The same text is logged once in five seconds. All of this takes one, unless the process is held up.
+  const auto took = std::chrono::steady_clock::now() - tries_[0];
   EXPECT_TRUE(done->status().ok()) << done->status().ToString();
   EXPECT_EQ(At().high, Seqno(10));
   EXPECT_GE(tries_[3] - tries_[0], std::chrono::milliseconds(500));
@@ -168,7 +166,8 @@ TEST_F(ReplicaThreads, ARollbackThatTheStoreRefusesIsTriedAgainAfterAPause) {
     lines += line.find("cannot roll back: ") != std::string::npos ? 1 : 0;
     EXPECT_EQ(line.find("cannot be rolled back"), std::string::npos) << line;
   }
-  EXPECT_EQ(lines, 1);
+  EXPECT_GE(lines, 1);
+  EXPECT_LE(lines, 1 + took / std::chrono::seconds(5));
   ASSERT_TRUE(InitLog({}).ok());
 }
 

@@ -24,6 +24,7 @@
 #include "engine/engine.h"
 #include "engine/storage/memory_store.h"
 #include "tests/engine/engine_fixture.h"
+#include "tests/support/patience.h"
 
 namespace cairn::engine {
 namespace {
@@ -38,7 +39,8 @@ class BlockingWaiter final : public Waiter {
   /// False after ten seconds.
   bool Wait() {
     std::unique_lock<std::mutex> lock(mutex_);
-    return wake_.wait_for(lock, std::chrono::seconds(10), [this] { return woken_; });
+    return Patiently(std::chrono::seconds(10),
+                     [&](auto slice) { return wake_.wait_for(lock, slice, [this] { return woken_; }); });
   }
 
  private:
@@ -95,9 +97,10 @@ class Threads : public ::testing::Test {
     if (order == Order::kStart) engine_->StartUpdate({}, done);
     if (order == Order::kComplete) engine_->CompleteUpdate({}, done);
     if (order == Order::kRevert) engine_->RevertUpdate({}, done);
-    if (answer.wait_for(std::chrono::seconds(60)) != std::future_status::ready) {
-      return Status(Code::kTimeout, "never answered");
-    }
+    const bool answered = Patiently(std::chrono::seconds(60), [&](auto slice) {
+      return answer.wait_for(slice) == std::future_status::ready;
+    });
+    if (!answered) return Status(Code::kTimeout, "never answered");
     return answer.get();
   }
   Status SetState(Vbid vbucket, VbucketState state) {

@@ -16,16 +16,12 @@
 #include "engine/storage/kv_store.h"
 #include "tap/service.h"
 #include "tests/base/temp_dir.h"
+#include "tests/support/patience.h"
 
 namespace cairn::tap {
 
 inline bool Eventually(const std::function<bool()>& condition, int seconds = 30) {
-  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
-  while (std::chrono::steady_clock::now() < until) {
-    if (condition()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  return false;
+  return PatientlyUntil(std::chrono::seconds(seconds), condition);
 }
 
 class TapNode {
