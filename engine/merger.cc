@@ -163,10 +163,7 @@ Result<bool> Merger::RunPass() {
     Part part;
     if (!LookAt(*core_.vbuckets[next_vbucket_], &part)) continue;
     Seqno through = part.merged;
-    {
-      const IdleScope idle;
-      CAIRN_RETURN_IF_ERROR(Collect(part, &through));
-    }
+    CAIRN_RETURN_IF_ERROR(Collect(part, &through));
     GiveWay();
     cuts_.push_back({part.vbucket, through});
     if (through < part.bound) break;  // the rest of this vbucket is the next pass's first
@@ -237,9 +234,12 @@ Status Merger::ReadPart(const Part& part, std::vector<ItemRef>* items, Seqno* th
 
 Status Merger::Collect(const Part& part, Seqno* through) {
   std::vector<ItemRef> items;
-  CAIRN_RETURN_IF_ERROR(ReadPart(part, &items, through));
+  {
+    const IdleScope idle;
+    CAIRN_RETURN_IF_ERROR(ReadPart(part, &items, through));
+    KeepNewest(&items);
+  }
   core_.metrics.Add(Metric::kMergedOperations, items.size());
-  KeepNewest(&items);
   for (const ItemRef& item : items) {
     storage::DataChange& change = changes_.emplace_back();
     change.vbucket = part.vbucket;
@@ -266,7 +266,10 @@ Status Merger::WriteChanges() {
         unstable_.insert(changes_[i].vbucket.get());
     }
   }
-  CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteData(changes_));
+  {
+    const IdleScope idle;  // not around stable_mutex_, which a stream that opens a backfill takes
+    CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteData(changes_));
+  }
   changes_.clear();
   changes_bytes_ = 0;
   return Status::Ok();
