@@ -71,14 +71,11 @@ void TakeBackgroundNice() {
 }
 
 // Without the privilege SCHED_IDLE is a one-way street. What the kernel allows depends on more than can be
-// looked up (namespaces), so a thread is sent there.
+// looked up (namespaces), and on the nice value, so a thread with the calling one's is sent there.
 bool CanComeBackFromIdle() {
-  static const bool can = [] {
+  static thread_local const bool can = [] {
     bool came_back = false;
-    std::thread([&came_back] {
-      TakeBackgroundNice();
-      came_back = SetPolicy(0, SCHED_IDLE) && SetPolicy(0, SCHED_OTHER);
-    }).join();
+    std::thread([&came_back] { came_back = SetPolicy(0, SCHED_IDLE) && SetPolicy(0, SCHED_OTHER); }).join();
     return came_back;
   }();
   return can;

@@ -21,7 +21,8 @@ enum class ThreadRole {
   /// Like kBackground, for threads that hold no lock which a serving thread takes: they run only when nothing
   /// else wants the CPU (SCHED_IDLE). So whoever is woken does not wait for them, and the kernel puts it on
   /// their CPU rather than behind somebody on another one. RelieveIdle keeps them from starving. Where the
-  /// kernel would not let them come back from there (it takes CAP_SYS_NICE, or a RLIMIT_NICE of 15) it is
+  /// kernel would not let them come back from there (it takes CAP_SYS_NICE, or a RLIMIT_NICE of 20 minus the
+  /// nice value) it is
   /// kBackground.
   kIdle,
 };
