@@ -40,6 +40,9 @@ struct EngineOptions {
   DurabilityLevel durability = DurabilityLevel::kMemory;
   uint32_t durability_copies = 2;  // 1 … 64: the active and its replicas; what a majority is counted of
   uint32_t flush_delay_ms = 20;    // how long writes are gathered before they go to the log
+  // Less of a disk snapshot at a time than this is written like any other change instead of as files that
+  // stay as they are (KvStore::LoadData).
+  uint64_t load_bytes_min = uint64_t{1} << 20;
   uint32_t checkpoint_items_max = 10'000;
   uint32_t checkpoint_age_max_ms = 5'000;
   uint32_t expiry_pager_interval_ms = 60'000;

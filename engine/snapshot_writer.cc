@@ -108,6 +108,7 @@ Code SnapshotWriter::Apply(Vbid vbucket, std::span<const ItemRef> items) {
     start = vb.snapshot_start();
     end = vb.snapshot_end();
   }
+  piece.update = start != Seqno();
   for (const ItemRef& item : items) {
     if (!item->is_value() && !item->is_deleted()) return Code::kCorruption;
     if (item->seqno() <= start || item->seqno() > end) return Code::kOutOfRange;
@@ -439,35 +440,70 @@ Result<bool> SnapshotWriter::RunWrites() {
 
 Status SnapshotWriter::WriteGathered() {
   std::vector<Vbid> ended;
-  std::vector<const storage::DataChange*> order;
+  std::vector<Gathered> gathered;
+  // Files that overlap nothing are never put together, so small ones would stay small.
+  const bool few = gathered_bytes_ < core_.options.load_bytes_min;
   for (const Piece& piece : gathered_) {
     VBucket& vb = *core_.vbuckets[piece.vbucket.get()];
-    MutexLock lock(vb.mutex);
-    if (!vb.exists() || vb.content() != piece.content) continue;  // emptied since
+    {
+      MutexLock lock(vb.mutex);
+      if (!vb.exists() || vb.content() != piece.content) continue;  // emptied since
+    }
     if (piece.ends) ended.push_back(piece.vbucket);
-    for (const storage::DataChange& change : piece.changes) order.push_back(&change);
+    for (const storage::DataChange& change : piece.changes) {
+      gathered.push_back({&change, piece.content, piece.update || few});
+    }
   }
-  std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
-    return a->vbucket != b->vbucket ? a->vbucket < b->vbucket : a->key < b->key;
+  std::stable_sort(gathered.begin(), gathered.end(), [](const Gathered& a, const Gathered& b) {
+    const storage::DataChange& left = *a.change;
+    const storage::DataChange& right = *b.change;
+    return left.vbucket != right.vbucket ? left.vbucket < right.vbucket : left.key < right.key;
   });
-  std::vector<storage::DataChange> sorted;
-  sorted.reserve(order.size());
-  for (size_t i = 0; i < order.size(); ++i) {
-    // Of a snapshot that was begun again the later one counts.
-    const bool again = i + 1 < order.size() && order[i]->vbucket == order[i + 1]->vbucket &&
-                       order[i]->key == order[i + 1]->key;
-    if (!again) sorted.push_back(*order[i]);
-  }
-  if (!sorted.empty()) {
-    const uint64_t generation = core_.store.generation();
+  // Of a snapshot that was begun again the later one counts.
+  const auto same_key = [](const Gathered& a, const Gathered& b) {
+    return a.change->vbucket == b.change->vbucket && a.change->key == b.change->key;
+  };
+  gathered.erase(gathered.begin(), std::unique(gathered.rbegin(), gathered.rend(), same_key).base());
+  if (!gathered.empty()) {
     CAIRN_CRASH_POINT("snapshot.before_data");
-    CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteData(sorted));
-    StoreGate::Access store(core_.store);
-    CAIRN_RETURN_IF_ERROR(store->FlushData());
-    if (core_.store.generation() != generation) return Status(Code::kTmpFail, "the store was reopened");
+    CAIRN_RETURN_IF_ERROR(WriteChanges(gathered, ended));
   }
   CAIRN_CRASH_POINT("snapshot.before_cut");
   return ended.empty() ? Status::Ok() : RecordEnds(ended);
+}
+
+// Of a vbucket that was empty everything is new, and comes in the order of keys: it is loaded as files that
+// overlap nothing, so that no file is ever rewritten because of it. For that a file begins where a vbucket
+// goes on of which an earlier write has brought a part, and ends behind one of which the rest is to come.
+Status SnapshotWriter::WriteChanges(const std::vector<Gathered>& sorted, const std::vector<Vbid>& ended) {
+  std::vector<storage::DataChange> updates;
+  std::vector<storage::DataRun> runs;
+  bool run_ended = true;
+  for (size_t i = 0; i < sorted.size(); ++i) {
+    const Gathered& gathered = sorted[i];
+    const storage::DataChange& change = *gathered.change;
+    if (gathered.update) {
+      updates.push_back(change);
+      run_ended = true;
+      continue;
+    }
+    const bool first = i == 0 || sorted[i - 1].change->vbucket != change.vbucket;
+    if (run_ended || (first && loaded_[change.vbucket.get()] == gathered.content)) runs.emplace_back();
+    runs.back().push_back(&change);
+    const bool last = i + 1 == sorted.size() || sorted[i + 1].change->vbucket != change.vbucket;
+    run_ended = last && std::find(ended.begin(), ended.end(), change.vbucket) == ended.end();
+  }
+  const uint64_t generation = core_.store.generation();
+  if (!updates.empty()) {
+    CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteData(updates));
+    CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->FlushData());
+    if (core_.store.generation() != generation) return Status(Code::kTmpFail, "the store was reopened");
+  }
+  if (!runs.empty()) CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->LoadData(runs));
+  for (const Gathered& gathered : sorted) {
+    if (!gathered.update) loaded_[gathered.change->vbucket.get()] = gathered.content;
+  }
+  return Status::Ok();
 }
 
 Status SnapshotWriter::RecordEnds(const std::vector<Vbid>& ended) {

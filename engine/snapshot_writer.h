@@ -33,7 +33,7 @@ class SnapshotWriter {
   static constexpr size_t kQueuedBytesMax = size_t{32} << 20;
 
   SnapshotWriter(Core& core, Flusher& flusher, Merger& merger)
-      : core_(core), flusher_(flusher), merger_(merger) {}
+      : core_(core), flusher_(flusher), merger_(merger), loaded_(core.vbuckets.size()) {}
   ~SnapshotWriter() { Stop(); }
   SnapshotWriter(const SnapshotWriter&) = delete;
   SnapshotWriter& operator=(const SnapshotWriter&) = delete;
@@ -73,9 +73,17 @@ class SnapshotWriter {
     Vbid vbucket;
     uint64_t content = 0;
     bool ends = false;
+    bool update = false;  // there was something before
     std::vector<storage::DataChange> changes;
     std::vector<Seqno> seqnos;  // of the changes
     size_t bytes = 0;
+  };
+
+  /// One change that is to be written, and of what: of which content, which was empty (or not: an update).
+  struct Gathered {
+    const storage::DataChange* change;
+    uint64_t content;
+    bool update;
   };
 
   void Run();
@@ -101,6 +109,7 @@ class SnapshotWriter {
   Result<bool> RunWrites() CAIRN_EXCLUDES(mutex_);
   bool Gather() CAIRN_EXCLUDES(mutex_);
   Status WriteGathered();
+  Status WriteChanges(const std::vector<Gathered>& sorted, const std::vector<Vbid>& ended);
   Status RecordEnds(const std::vector<Vbid>& ended);
   void EjectWritten();
   /// Reports it, logs it unless it was just logged, and waits for a while.
@@ -115,7 +124,8 @@ class SnapshotWriter {
   std::vector<Step> steps_;
   std::vector<Piece> gathered_;
   size_t gathered_bytes_ = 0;
-  std::string logged_;  // the failure that was logged last, and when
+  std::vector<uint64_t> loaded_;  // by vbucket: the content of which a part has been loaded; 0: none
+  std::string logged_;            // the failure that was logged last, and when
   int64_t logged_ns_ = 0;
 
   mutable Mutex mutex_;

@@ -37,8 +37,10 @@ class Pair:
         return self
 
     def __exit__(self, *_):
-        self.drop_replica()
-        self.active.close()
+        try:
+            self.drop_replica()
+        finally:
+            self.active.close()
 
     def make(self, label):
         raise NotImplementedError

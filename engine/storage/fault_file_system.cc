@@ -102,7 +102,7 @@ IOStatus FaultFileSystem::ReopenWritableFile(const std::string& path, const File
   return status;
 }
 
-// The store's options ask for none of these three.
+// The store's options ask for neither of these two.
 IOStatus FaultFileSystem::ReuseWritableFile(const std::string& path, const std::string& /*old_path*/,
                                             const FileOptions& /*options*/,
                                             std::unique_ptr<rocksdb::FSWritableFile>* /*file*/,
@@ -116,9 +116,19 @@ IOStatus FaultFileSystem::NewRandomRWFile(const std::string& path, const FileOpt
   return IOStatus::NotSupported("writing in place", path);
 }
 
-IOStatus FaultFileSystem::LinkFile(const std::string& /*from*/, const std::string& to,
-                                   const IOOptions& /*options*/, IODebugContext* /*dbg*/) {
-  return IOStatus::NotSupported("hard links", to);
+// Files that have a second name are not written to any more, so each name has a state of its own.
+IOStatus FaultFileSystem::LinkFile(const std::string& from, const std::string& to, const IOOptions& options,
+                                   IODebugContext* dbg) {
+  const std::string name = Normalized(to);
+  IOStatus status = BeginNameChange();
+  if (!status.ok()) return status;
+  MutexLock lock(mutex_);
+  status = FileSystemWrapper::LinkFile(from, to, options, dbg);
+  if (!status.ok()) return status;
+  const auto linked = files_.find(Normalized(from));
+  if (linked != files_.end()) files_[name] = linked->second;
+  name_changes_[DirectoryOf(name)].push_back({NameChange::Kind::kCreate, name, {}, std::nullopt});
+  return status;
 }
 
 IOStatus FaultFileSystem::NewDirectory(const std::string& path, const IOOptions& options,

@@ -66,6 +66,9 @@ struct DataChange {
   bool remove = false;
 };
 
+/// Changes in order of (vbucket, key), for LoadData; at least one. The caller owns them.
+using DataRun = std::vector<const DataChange*>;
+
 /// Ordered reading; a snapshot of the moment it was made. Used by one thread.
 class Iterator {
  public:
@@ -107,6 +110,11 @@ class KvStore {
   /// Everything given to WriteData before is durable on return. Then the caller records the new cut in meta.
   /// Writes a file, so its price (milliseconds) is to be shared by 10,000 changes or more where possible.
   virtual Status FlushData() = 0;
+  /// For much that is new: the calling thread makes a file of each run, which goes below everything that is
+  /// there when it overlaps nothing, and is not rewritten then. All runs together are sorted and unique as
+  /// for WriteData, without `remove`. They, and everything given to WriteData before, are durable on return.
+  /// After an error, or a crash in the middle, any subset may have been applied: give the same again.
+  virtual Status LoadData(std::span<const DataRun> runs) = 0;
   /// Hint that nothing is being written: the log's memory is written out and freed, and the next opening has
   /// less to replay. Changes nothing that can be read.
   virtual Status Settle() = 0;

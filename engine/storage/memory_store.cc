@@ -195,6 +195,34 @@ Status MemoryStore::FlushData() {
   return Status::Ok();
 }
 
+Status MemoryStore::LoadData(std::span<const DataRun> runs) {
+  CallHook(Op::kLoadData);
+  std::vector<PendingChange> changes;
+  for (const DataRun& run : runs) {
+    for (const DataChange* change : run) {
+      if (change->key.size() > kKeySizeMax) return Status(Code::kInvalidArgument, "data key is too long");
+      CAIRN_CHECK(!change->remove);
+      changes.push_back(
+          {{change->vbucket, change->key}, std::make_shared<const std::string>(change->record)});
+    }
+  }
+  const auto out_of_order = [](const auto& a, const auto& b) { return !(a.key < b.key); };
+  CAIRN_CHECK(std::adjacent_find(changes.begin(), changes.end(), out_of_order) == changes.end());
+  MutexLock lock(mutex_);
+  const bool was_stopped = !stopped_.ok();
+  if (Status status = BeginMutation(); !status.ok()) {
+    if (!was_stopped) ApplyPart(std::move(changes));
+    return status;
+  }
+  for (const PendingChange& change : unflushed_) Apply(change, durable_data_);
+  unflushed_.clear();
+  for (const PendingChange& change : changes) {
+    Apply(change, live_data_);
+    Apply(change, durable_data_);
+  }
+  return Status::Ok();
+}
+
 Result<std::string> MemoryStore::GetLog(LogKey key) {
   MutexLock lock(mutex_);
   CAIRN_RETURN_IF_ERROR(BeginRead());

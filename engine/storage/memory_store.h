@@ -25,7 +25,7 @@ namespace cairn::storage {
 
 class MemoryStore final : public KvStore {
  public:
-  enum class Op : uint8_t { kWriteLog, kSyncLog, kWriteData, kFlushData, kDropVbucket };
+  enum class Op : uint8_t { kWriteLog, kSyncLog, kWriteData, kFlushData, kLoadData, kDropVbucket };
 
   explicit MemoryStore(uint64_t seed = 1);
 
@@ -33,6 +33,7 @@ class MemoryStore final : public KvStore {
   Status SyncLog() override;
   Status WriteData(std::span<const DataChange> sorted_changes) override;
   Status FlushData() override;
+  Status LoadData(std::span<const DataRun> runs) override;
   Status Settle() override { return Status::Ok(); }
   Result<std::string> GetLog(LogKey key) override;
   Result<std::string> GetData(Vbid vbucket, std::string_view key) override;
@@ -65,7 +66,7 @@ class MemoryStore final : public KvStore {
   void FailNthRead(uint64_t n, Status status, bool forever);
   /// Ends both plans; after AMBIGUOUS or NO_SPACE it still takes a Reopen.
   void ClearFailures();
-  /// WriteLog, SyncLog, WriteData, FlushData and DropVbucket so far.
+  /// WriteLog, SyncLog, WriteData, FlushData, LoadData and DropVbucket so far.
   uint64_t mutating_calls() const;
   uint64_t read_calls() const;
   /// Called at the start of each mutating call. Set it while nobody else is inside.

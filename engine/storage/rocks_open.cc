@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/size.h"
+#include "engine/storage/keeping_env.h"
 #include "engine/storage/rocks_error.h"
 #include "engine/storage/rocks_store.h"
 
@@ -36,7 +37,10 @@ Result<uint32_t> ParseFormat(const std::string& text) {
 
 }  // namespace
 
-RocksStore::RocksStore(RocksStoreOptions options) : options_(std::move(options)) {}
+RocksStore::RocksStore(RocksStoreOptions options)
+    : options_(std::move(options)),
+      env_(MakeKeepingEnv(options_.env != nullptr ? static_cast<rocksdb::Env*>(options_.env)
+                                                  : rocksdb::Env::Default())) {}
 
 RocksStore::~RocksStore() {
   CAIRN_CHECK(open_iterators_.load() == 0);
@@ -112,7 +116,10 @@ Status RocksStore::PrepareDirectory() const {
 
 Status RocksStore::OpenRocks() {
   CAIRN_RETURN_IF_ERROR(PrepareDirectory());
-  const RocksOptions rocks = MakeRocksOptions(options_, release_, tombstone_release_);
+  RocksStoreOptions options = options_;
+  options.env = env_.get();
+  const RocksOptions rocks = MakeRocksOptions(options, release_, tombstone_release_);
+  load_options_ = std::make_unique<const rocksdb::Options>(rocks.db, rocks.data);
   const std::vector<rocksdb::ColumnFamilyDescriptor> families = {
       {rocksdb::kDefaultColumnFamilyName, rocks.meta},
       {"log", rocks.log},
@@ -125,6 +132,7 @@ Status RocksStore::OpenRocks() {
   db_.reset(db);
   cache_ = rocks.cache;
   CAIRN_RETURN_IF_ERROR(CheckFormat());
+  CAIRN_RETURN_IF_ERROR(RemoveLoadFiles());
   cleaner_ = std::make_unique<LogCleaner>(db_.get(), handle(kLog), kCleanLogBytesMin);
   return Status::Ok();
 }

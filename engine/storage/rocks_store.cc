@@ -171,21 +171,27 @@ Status RocksStore::WriteData(std::span<const DataChange> sorted_changes) {
   return write.Count() > 0 ? WriteDataBatch(&write) : Status::Ok();
 }
 
+// Records, not memtables: a write to the log that fills the WAL puts an empty memtable of this family behind
+// the one that is being flushed.
 bool RocksStore::DataMemtablesAreEmpty() const {
   using Properties = rocksdb::DB::Properties;
   uint64_t active = 0;
   uint64_t immutable = 0;
   return db_->GetIntProperty(handle(kData), Properties::kNumEntriesActiveMemTable, &active) &&
-         db_->GetIntProperty(handle(kData), Properties::kNumImmutableMemTable, &immutable) && active == 0 &&
+         db_->GetIntProperty(handle(kData), Properties::kNumEntriesImmMemTables, &immutable) && active == 0 &&
          immutable == 0;
 }
 
 Status RocksStore::FlushData() {
   CAIRN_RETURN_IF_ERROR(Writable());
+  MutexLock lock(data_mutex_);
+  return FlushDataLocked();
+}
+
+Status RocksStore::FlushDataLocked() {
   rocksdb::FlushOptions options;
   options.wait = true;
   options.allow_write_stall = true;  // otherwise it waits first until a flush would stall nobody
-  MutexLock lock(data_mutex_);
   const rocksdb::Status status = db_->Flush(options, handle(kData));
   if (!status.ok()) return StopOn(FromRocks(status, "flush data"));
   // RocksDB 7.8 has a way to answer OK before it has done anything (its issue 8046). We keep off that way,

@@ -32,6 +32,7 @@ class RocksStore final : public KvStore {
   Status SyncLog() override;
   Status WriteData(std::span<const DataChange> sorted_changes) override;
   Status FlushData() override;
+  Status LoadData(std::span<const DataRun> runs) override;
   Status Settle() override;
   Result<std::string> GetLog(LogKey key) override;
   Result<std::string> GetData(Vbid vbucket, std::string_view key) override;
@@ -56,6 +57,11 @@ class RocksStore final : public KvStore {
   Result<bool> IsEmpty() const;
   void Close();
 
+  // rocks_load.cc
+  Status WriteRun(const DataRun& run, const std::string& path) const;
+  Status TakeOver(const std::vector<std::string>& paths) CAIRN_EXCLUDES(data_mutex_);
+  Status RemoveLoadFiles() const;
+
   // OK when open and nothing has stopped the writes.
   Status Writable() const CAIRN_EXCLUDES(error_mutex_);
   Status Readable() const CAIRN_EXCLUDES(error_mutex_);
@@ -66,6 +72,7 @@ class RocksStore final : public KvStore {
   uint64_t SpaceToOpen() const;
   Status WriteSynced(rocksdb::WriteBatch* batch, bool sync, std::string_view what);
   Status WriteDataBatch(rocksdb::WriteBatch* batch) CAIRN_EXCLUDES(data_mutex_);
+  Status FlushDataLocked() CAIRN_REQUIRES(data_mutex_);
   bool DataMemtablesAreEmpty() const CAIRN_REQUIRES(data_mutex_);
   /// The keys of the log records that the batch's cuts make vanish.
   Result<std::vector<std::string>> CutKeys(const LogBatch& batch);
@@ -77,12 +84,15 @@ class RocksStore final : public KvStore {
   const RocksStoreOptions options_;
   const std::shared_ptr<LogRelease> release_ = std::make_shared<LogRelease>();
   const std::shared_ptr<LogRelease> tombstone_release_ = std::make_shared<LogRelease>();
+  const std::unique_ptr<rocksdb::Env> env_;  // outlives db_
   std::shared_ptr<rocksdb::Cache> cache_;
   std::unique_ptr<rocksdb::DB> db_;                    // null while closed
   std::vector<rocksdb::ColumnFamilyHandle*> handles_;  // in the order of Family
   std::unique_ptr<LogCleaner> cleaner_;
+  std::unique_ptr<const rocksdb::Options> load_options_;  // of files that LoadData makes
+  std::atomic<uint64_t> load_files_{0};                   // that it has made; their names
 
-  // Held for one write of data, and by FlushData until it has seen that nothing is left.
+  // Held for one write or load of data, and by FlushData until it has seen that nothing is left.
   Mutex data_mutex_;
   mutable Mutex error_mutex_;
   Status stopped_ CAIRN_GUARDED_BY(error_mutex_);  // AMBIGUOUS or NO_SPACE, until Reopen

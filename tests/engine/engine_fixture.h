@@ -161,6 +161,7 @@ inline EngineOptions SmallOptions() {
   options.memory_quota = 256u << 20;
   options.checkpoint_items_max = 50;
   options.flush_delay_ms = 0;
+  options.load_bytes_min = 0;
   return options;
 }
 

@@ -5,6 +5,7 @@ The binary is named by the environment variable CAIRND, which CMake sets.
 
 import contextlib
 import os
+import random
 import resource
 import shutil
 import signal
@@ -17,12 +18,31 @@ import unittest
 
 BINARY = os.path.abspath(os.environ.get("CAIRND", ""))
 READ_TIMEOUT_S = 20
+PORTS_GIVEN = set()
+
+
+def lowest_ephemeral_port():
+    try:
+        with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+            return int(file.read().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 32768
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Of those that the kernel gives nobody's outgoing connection while the server that is to have it starts."""
+    first = 10240
+    last = max(lowest_ephemeral_port() - 1, first + 1000)
+    while True:
+        port = random.SystemRandom().randint(first, last)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in PORTS_GIVEN:
+            PORTS_GIVEN.add(port)
+            return port
 
 
 class Cairnd:

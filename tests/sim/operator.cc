@@ -142,7 +142,7 @@ bool Operator::PromoteVbuckets(NodeIndex to, const std::vector<Vbid>& vbuckets, 
   }
   const bool refused = incomplete && how != How::kForced;
   for (const Vbid vbucket : vbuckets) {
-    if (!refused && !UpToDate(to, vbucket)) world_.oracle.AllowLoss(vbucket);
+    if (!refused && !UpToDate(to, vbucket)) world_.oracle.AllowLoss(to, vbucket);
   }
   node.SyncClock();
   // Nothing of these vbuckets is applied any more.

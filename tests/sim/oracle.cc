@@ -257,7 +257,7 @@ Oracle::History& Oracle::Begin(NodeIndex node, Vbid vbucket, const VbucketPositi
 }
 
 void Oracle::CheckAcknowledged(NodeIndex node, Vbid vbucket, const History& parent, Seqno fork) {
-  const bool allowed = loss_allowed_.erase(vbucket) > 0;
+  const bool allowed = loss_allowed_.erase({node, vbucket.get()}) > 0;
   // A node that was deposed in between gives up what only it had.
   const bool restarted = seen_[{node, vbucket.get()}].last_active_uuid == parent.uuid;
   if (restarted && parent.persisted_ack > fork) {

@@ -64,8 +64,9 @@ class Oracle {
   enum class Durability : uint8_t { kPersisted, kMajority };
   /// The client was told so.
   void Acknowledged(Durability durability, Vbid vbucket, uint64_t uuid, Seqno seqno);
-  /// The promotion about to happen takes a copy that may lack what a majority has (the operator was told).
-  void AllowLoss(Vbid vbucket) { loss_allowed_.insert(vbucket); }
+  /// The promotion about to happen takes the node's copy, which may lack what a majority has (the operator
+  /// was told). It may also come true when the node comes back from a crash in the middle of it.
+  void AllowLoss(NodeIndex node, Vbid vbucket) { loss_allowed_.insert({node, vbucket.get()}); }
 
   /// A branch and where it begins, for the check of linearizability. Ordered from the root on.
   struct BranchInfo {
@@ -140,7 +141,7 @@ class Oracle {
   std::vector<BranchInfo> order_;
   std::map<std::pair<NodeIndex, uint16_t>, Seen> seen_;
   std::map<std::pair<uint16_t, uint64_t>, NodeIndex> writer_of_epoch_, active_in_epoch_;
-  std::set<Vbid> loss_allowed_;
+  std::set<std::pair<NodeIndex, uint16_t>> loss_allowed_;
   uint64_t points_compared_ = 0, points_unknown_ = 0;
 };
 

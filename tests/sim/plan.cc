@@ -24,6 +24,7 @@ engine::EngineOptions EngineFor(Random& random, const Plan& plan) {
   options.checkpoint_age_max_ms = random.OneIn(3) ? 200 : 5'000;
   options.expiry_pager_interval_ms = random.OneIn(2) ? 500 : 60'000;
   if (random.OneIn(4)) options.update_on_restart = engine::OnRestart::kRevert;
+  if (random.OneIn(2)) options.load_bytes_min = 0;
   return options;
 }
 

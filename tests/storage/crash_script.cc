@@ -65,14 +65,31 @@ Status CrashScript::StepWrite(bool sync) {
   return status;
 }
 
+// As a merge, or as files when nothing is removed: one, or several that lie between each other's vbuckets.
+Status CrashScript::WriteAll(const std::vector<DataChange>& sorted) {
+  if (round_ % 2 == 0) {
+    CAIRN_RETURN_IF_ERROR(store_->WriteData(sorted));
+    return store_->FlushData();
+  }
+  std::vector<DataRun> runs;
+  for (const DataChange& change : sorted) {
+    if (runs.empty() || (round_ % 4 == 1 && runs.back().back()->vbucket != change.vbucket)) {
+      runs.emplace_back();
+    }
+    runs.back().push_back(&change);
+  }
+  return store_->LoadData(runs);
+}
+
 Status CrashScript::StepMerge() {
   ++round_;
+  const bool removes = round_ % 2 == 0;
   std::map<std::pair<uint16_t, std::string>, DataChange> changes;
   for (int i = 0; i < 40; ++i) {
     const auto vbucket = static_cast<uint16_t>(random_.Uniform(kVbuckets));
     const std::string key = "key" + std::to_string(random_.Uniform(60));
     changes[{vbucket, key}] =
-        random_.OneIn(5)
+        removes && random_.OneIn(5)
             ? Remove(vbucket, key)
             : Put(vbucket, key, std::to_string(round_) + ":" + std::string(random_.Uniform(400), 'd'));
   }
@@ -81,8 +98,7 @@ Status CrashScript::StepMerge() {
     data_[where].push_back({round_, change.remove ? std::nullopt : std::optional(change.record), false});
     sorted.push_back(std::move(change));
   }
-  CAIRN_RETURN_IF_ERROR(store_->WriteData(sorted));
-  CAIRN_RETURN_IF_ERROR(store_->FlushData());
+  CAIRN_RETURN_IF_ERROR(WriteAll(sorted));
   flushed_round_ = round_;
   for (auto& [where, versions] : data_) {
     if (versions.back().round == round_) versions.back().flushed = true;

@@ -50,6 +50,7 @@ class CrashScript {
   Status Step();
   Status StepWrite(bool sync);
   Status StepMerge();
+  Status WriteAll(const std::vector<DataChange>& sorted);
   Status StepRelease();
   uint64_t RecoveredNumber(const std::string& name);
   void VerifyLog(uint64_t recovered);

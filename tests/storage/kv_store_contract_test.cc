@@ -140,6 +140,37 @@ TEST_P(KvStoreContract, DataIsPutReplacedAndRemoved) {
   EXPECT_EQ(store_->GetData(Vbid(2), "k").code(), Code::kNotFound);
 }
 
+TEST_P(KvStoreContract, LoadedDataReplacesWhatIsThereAndIsReplaced) {
+  CAIRN_ASSERT_OK(WriteData({Put(1, "a", "flushed"), Put(1, "z", "stays"), Put(2, "k", "flushed")}));
+  CAIRN_ASSERT_OK(store_->FlushData());
+  CAIRN_ASSERT_OK(WriteData({Put(1, "b", "written"), Remove(2, "k")}));
+  const std::vector<DataChange> first = {Put(1, "a", "loaded"), Put(1, "b", "loaded")};
+  const std::vector<DataChange> second = {Put(1, "c", "loaded"), Put(2, "k", "loaded")};
+  CAIRN_ASSERT_OK(store_->LoadData(std::vector<DataRun>{RunOf(first), RunOf(second)}));
+  EXPECT_THAT(AllData(*store_, 1),
+              ElementsAre(Pair("a", "loaded"), Pair("b", "loaded"), Pair("c", "loaded"), Pair("z", "stays")));
+  EXPECT_THAT(AllData(*store_, 2), ElementsAre(Pair("k", "loaded")));
+  CAIRN_ASSERT_OK(WriteData({Put(1, "a", "newer"), Remove(1, "b")}));
+  CAIRN_ASSERT_OK(store_->FlushData());
+  CAIRN_ASSERT_OK(store_->Compact());
+  EXPECT_THAT(AllData(*store_, 1), ElementsAre(Pair("a", "newer"), Pair("c", "loaded"), Pair("z", "stays")));
+  CAIRN_ASSERT_OK(store_->DropVbucket(Vbid(1)));
+  CAIRN_ASSERT_OK(store_->LoadData(std::vector<DataRun>{RunOf(first)}));
+  EXPECT_THAT(AllData(*store_, 1), ElementsAre(Pair("a", "loaded"), Pair("b", "loaded")));
+}
+
+TEST_P(KvStoreContract, LoadedDataIsDurable) {
+  const std::vector<DataChange> changes = {Put(1, "a", "1"), Put(3, "b", "2")};
+  CAIRN_ASSERT_OK(store_->LoadData(std::vector<DataRun>{RunOf(changes)}));
+  CAIRN_ASSERT_OK(store_->Reopen());
+  EXPECT_EQ(store_->GetData(Vbid(1), "a").value(), "1");
+  EXPECT_EQ(store_->GetData(Vbid(3), "b").value(), "2");
+  const std::vector<DataChange> bad = {Put(1, std::string(kKeySizeMax + 1, 'k'), "v")};
+  EXPECT_EQ(store_->LoadData(std::vector<DataRun>{RunOf(bad)}).code(), Code::kInvalidArgument);
+  CAIRN_EXPECT_OK(store_->LoadData({}));
+  CAIRN_EXPECT_OK(WriteData({Put(1, "k", "after a refusal")}));
+}
+
 TEST_P(KvStoreContract, ReadDataGivesOneVbucketFromAKeyOn) {
   const std::string longest(kKeySizeMax, '\xff');
   CAIRN_ASSERT_OK(WriteData({Put(7, "a", "1"), Put(7, "b", "2"), Put(7, longest, "3"), Put(8, "a", "4"),

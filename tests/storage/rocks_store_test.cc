@@ -6,9 +6,11 @@
 #include <rocksdb/listener.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <thread>
 
 #include "base/random.h"
@@ -212,6 +214,65 @@ TEST_F(RocksStoreTest, MemtablesAndWalStayWithinTheirBounds) {
   EXPECT_LE(wal, 3 * options_.memtable_bytes_max) << "a family that is rarely written pins the WAL";
   CAIRN_ASSERT_OK(store->FlushData());
   EXPECT_EQ(store->GetMeta("rare").value(), "1");
+}
+
+// A log write that makes the WAL too long has RocksDB put an empty memtable of data behind the one that is
+// just being flushed. A flush that took it for a record left over failed, and had the store reopened.
+TEST_F(RocksStoreTest, FlushesOfDataSucceedWhileTheLogFillsItsWal) {
+  options_.memtable_bytes_max = 1u << 20;
+  constexpr uint64_t kWalBytesMax = 4u << 20;  // with so little memory
+  const auto store = MustOpen();
+  uint64_t seqno = 1;
+  const auto write_log = [&] {
+    CAIRN_EXPECT_OK(store->WriteLog(Records(seqno, 20, 1000), false));
+    seqno += 20;
+  };
+  for (int round = 0; round < 30; ++round) {
+    std::vector<DataChange> changes;
+    for (int i = 1000; i < 2000; ++i) changes.push_back(Put(1, std::to_string(i), std::to_string(round)));
+    CAIRN_EXPECT_OK(store->WriteData(changes));  // keeps the WAL files from now on
+    while (store->stats().wal_bytes < kWalBytesMax - (64u << 10)) write_log();
+    std::thread log([&] {
+      for (int i = 0; i < 20; ++i) write_log();
+    });
+    CAIRN_EXPECT_OK(store->FlushData());
+    log.join();
+  }
+}
+
+// Loaded in the order of keys, in many files, nothing is written a second time: so much is on disk as there
+// is, and a compaction finds nothing to do.
+TEST_F(RocksStoreTest, FilesThatAreLoadedInOrderAreNotRewritten) {
+  const auto store = MustOpen();
+  for (uint16_t vbucket = 0; vbucket < 60; ++vbucket) {
+    std::vector<DataChange> changes;
+    for (int i = 1000; i < 1200; ++i)
+      changes.push_back(Put(vbucket, std::to_string(i), HexEncode(static_cast<uint64_t>(i))));
+    CAIRN_ASSERT_OK(store->LoadData(std::vector<DataRun>{RunOf(changes)}));
+  }
+  std::set<std::string> before;
+  for (const auto& entry : std::filesystem::directory_iterator(options_.path)) {
+    if (entry.path().extension() == ".sst") before.insert(entry.path().filename());
+    EXPECT_FALSE(entry.path().filename().string().starts_with("load-"));
+  }
+  EXPECT_GE(before.size(), 60u);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));  // for what must not happen
+  for (const std::string& name : before) {
+    EXPECT_TRUE(std::filesystem::exists(options_.path + "/" + name)) << name << " was rewritten";
+  }
+  for (uint16_t vbucket = 0; vbucket < 60; ++vbucket) EXPECT_EQ(AllData(*store, vbucket).size(), 200u);
+}
+
+TEST_F(RocksStoreTest, WhatALoadLeftBehindGoesWithTheNextOpening) {
+  MustOpen().reset();
+  const std::string left = options_.path + "/load-7";
+  std::ofstream(left) << "half a file";
+  const auto store = MustOpen();
+  EXPECT_FALSE(std::filesystem::exists(left));
+  // Nobody else, who finds the store open, may take the files of the one who has it.
+  std::ofstream(left) << "being written";
+  EXPECT_EQ(Open().code(), Code::kBusy);
+  EXPECT_TRUE(std::filesystem::exists(left));
 }
 
 }  // namespace

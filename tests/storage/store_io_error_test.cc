@@ -172,6 +172,36 @@ TEST_F(StoreIoError, AFullDiskDuringAMergeKeepsTheOldDataAndTheMergeCanBeRepeate
   EXPECT_EQ(AllData(*store_, 1).size(), 100u);
 }
 
+TEST_F(StoreIoError, AFullDiskWhileDataIsLoadedKeepsTheOldDataAndTheLoadCanBeRepeated) {
+  FillData(100);
+  const std::vector<DataChange> changes = {Put(1, "k000000", "new")};
+  const std::vector<DataRun> runs = {RunOf(changes)};
+  env_.Inject({FaultKind::kWrite, ENOSPC, 0, UINT64_MAX, "load-"});
+  EXPECT_EQ(store_->LoadData(runs).code(), Code::kNoSpace);
+  EXPECT_EQ(WriteLog(1, true).code(), Code::kNoSpace);
+  EXPECT_EQ(AllData(*store_, 1).size(), 100u);
+  env_.ClearFaults();
+  CAIRN_ASSERT_OK(store_->Reopen());
+  CAIRN_ASSERT_OK(store_->LoadData(runs));
+  PowerLoss();
+  EXPECT_EQ(store_->GetData(Vbid(1), "k000000").value(), "new");
+  EXPECT_EQ(AllData(*store_, 1).size(), 100u);
+}
+
+TEST_F(StoreIoError, AFailedLoadOfDataIsAnIoErrorAndCanBeRepeated) {
+  for (const FaultKind kind : {FaultKind::kWrite, FaultKind::kSync}) {
+    FillData(100);
+    const std::vector<DataChange> changes = {Put(1, "k000001", "new")};
+    const std::vector<DataRun> runs = {RunOf(changes)};
+    env_.Inject({kind, EIO, 0, 1, "load-"});
+    EXPECT_EQ(store_->LoadData(runs).code(), Code::kIoError);
+    EXPECT_EQ(AllData(*store_, 1).size(), 100u);
+    CAIRN_ASSERT_OK(store_->LoadData(runs));
+    PowerLoss();
+    EXPECT_EQ(store_->GetData(Vbid(1), "k000001").value(), "new");
+  }
+}
+
 TEST_F(StoreIoError, AFailedFlushOfDataIsAnIoErrorAndReopenHelps) {
   for (const FaultKind kind : {FaultKind::kWrite, FaultKind::kSync}) {
     FillData(100);

@@ -48,6 +48,12 @@ inline DataChange Remove(uint16_t vbucket, std::string key) {
   return {Vbid(vbucket), std::move(key), {}, true};
 }
 
+inline DataRun RunOf(const std::vector<DataChange>& changes) {
+  DataRun run;
+  for (const DataChange& change : changes) run.push_back(&change);
+  return run;
+}
+
 inline std::map<uint64_t, std::string> AllLog(KvStore& store, uint16_t vbucket, uint64_t first = 0,
                                               uint64_t last = UINT64_MAX) {
   std::map<uint64_t, std::string> found;

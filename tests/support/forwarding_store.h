@@ -21,6 +21,7 @@ class ForwardingStore : public KvStore {
   Status SyncLog() override { return store_->SyncLog(); }
   Status WriteData(std::span<const DataChange> changes) override { return store_->WriteData(changes); }
   Status FlushData() override { return store_->FlushData(); }
+  Status LoadData(std::span<const DataRun> runs) override { return store_->LoadData(runs); }
   Status Settle() override { return store_->Settle(); }
   Result<std::string> GetLog(LogKey key) override { return store_->GetLog(key); }
   Result<std::string> GetData(Vbid vbucket, std::string_view key) override {
