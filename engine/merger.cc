@@ -20,6 +20,11 @@ constexpr int64_t kSettleAfterNs = 2'000'000'000;  // of nothing new in the log
 constexpr size_t kWriteBytes = 4u << 20;
 constexpr size_t kPassBytesMax = 64u << 20;
 
+// How long a vbucket is left alone for somebody who wants to read its data, at most; and how long the next
+// pass is put off for those who wait.
+constexpr int64_t kLeftAloneNs = 2'000'000'000;
+constexpr int kLettingInMs = 200;
+
 constexpr int64_t kPurgesPerRetention = 16;
 constexpr int64_t kSecond = 1'000'000'000;
 
@@ -120,6 +125,23 @@ void Merger::SettleIfIdle() {
   if (NeedsReopen(status.code())) core_.report_store_failure();
 }
 
+// A mutex is not fair: who takes it again at once is mostly first.
+void Merger::LetOthersIn() {
+  MutexLock lock(mutex_);
+  for (int ms = 0; !stopping_ && ms < kLettingInMs && awaited_.load(std::memory_order_relaxed) > 0; ++ms) {
+    wake_.WaitFor(mutex_, std::chrono::milliseconds(1));
+  }
+}
+
+bool Merger::IsLeftAlone(Vbid vbucket) {
+  MutexLock lock(stable_mutex_);
+  const auto wanted = wanted_.find(vbucket.get());
+  if (wanted == wanted_.end() || unstable_.count(vbucket.get()) != 0) return false;
+  if (core_.clock->SteadyNs() < wanted->second) return true;
+  wanted_.erase(wanted);
+  return false;
+}
+
 void Merger::Run() {
   BeginThread("merger", ThreadRole::kBackground);
   while (WaitForWork()) {
@@ -129,6 +151,7 @@ void Merger::Run() {
       if (NeedsReopen(purged.code())) core_.report_store_failure();
     }
     for (;;) {
+      LetOthersIn();
       const Result<bool> merged = RunPass();
       if (!merged.ok()) {
         CAIRN_LOG(kError, "cannot merge: {}", merged.status().ToString());
@@ -158,17 +181,28 @@ Result<bool> Merger::RunPass() {
   const auto count = static_cast<uint32_t>(core_.vbuckets.size());
   if (next_vbucket_ >= count) next_vbucket_ = 0;
   const uint32_t first = next_vbucket_;
+  wanted_now_.store(false, std::memory_order_relaxed);
+  bool left_alone = false;
+  bool early = false;
   // In ascending order so that data is written sorted; a pass that wrapped around would not be.
   for (; next_vbucket_ < count && pass_bytes_ < kPassBytesMax; ++next_vbucket_) {
+    early = !cuts_.empty() && InHurry();
+    if (early) break;
     Part part;
     if (!LookAt(*core_.vbuckets[next_vbucket_], &part)) continue;
+    if (IsLeftAlone(part.vbucket)) {
+      left_alone = true;
+      continue;
+    }
     Seqno through = part.merged;
     CAIRN_RETURN_IF_ERROR(Collect(part, &through));
     GiveWay();
     cuts_.push_back({part.vbucket, through});
     if (through < part.bound) break;  // the rest of this vbucket is the next pass's first
   }
-  if (next_vbucket_ >= count && first != 0) pass_bytes_ = kPassBytesMax;  // the ones before it follow at once
+  if (left_alone || early) core_.unmerged_bytes.fetch_add(1, std::memory_order_relaxed);
+  // The ones before it, or behind those that were read, follow at once.
+  if (early || (next_vbucket_ >= count && first != 0)) pass_bytes_ = kPassBytesMax;
   if (cuts_.empty()) return false;
   CAIRN_RETURN_IF_ERROR(WriteChanges());
   CAIRN_CRASH_POINT("merger.before_flush");
@@ -235,7 +269,7 @@ Status Merger::ReadPart(const Part& part, std::vector<ItemRef>* items, Seqno* th
 Status Merger::Collect(const Part& part, Seqno* through) {
   std::vector<ItemRef> items;
   {
-    const IdleScope idle;
+    const IdleScope idle(!InHurry());
     CAIRN_RETURN_IF_ERROR(ReadPart(part, &items, through));
     KeepNewest(&items);
   }
@@ -267,7 +301,7 @@ Status Merger::WriteChanges() {
     }
   }
   {
-    const IdleScope idle;  // not around stable_mutex_, which a stream that opens a backfill takes
+    const IdleScope idle(!InHurry());  // not around stable_mutex_, which a stream that opens a backfill takes
     CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteData(changes_));
   }
   changes_.clear();
@@ -357,7 +391,13 @@ bool Merger::stable(Vbid vbucket) const {
 
 bool Merger::WithStableData(Vbid vbucket, const std::function<void(Seqno merged)>& look) {
   MutexLock lock(stable_mutex_);
-  if (unstable_.count(vbucket.get()) != 0 || doubtful_.count(vbucket.get()) != 0) return false;
+  if (doubtful_.count(vbucket.get()) != 0) return false;
+  if (unstable_.count(vbucket.get()) != 0) {
+    wanted_[vbucket.get()] = core_.clock->SteadyNs() + kLeftAloneNs;
+    wanted_now_.store(true, std::memory_order_relaxed);
+    return false;
+  }
+  wanted_.erase(vbucket.get());
   Seqno merged;
   {
     VBucket& vb = *core_.vbuckets[vbucket.get()];

@@ -44,10 +44,13 @@ class Merger {
   /// Makes a pass begin soon although little has gathered.
   void Kick() CAIRN_EXCLUDES(mutex_);
 
-  /// Runs `action` while no pass is under way.
+  /// Runs `action` while no pass is under way. One that is ends with the vbucket that it reads, and the next
+  /// one lets us go first.
   template <class Action>
   void BetweenPasses(Action&& action) CAIRN_EXCLUDES(pass_mutex_) {
+    awaited_.fetch_add(1, std::memory_order_relaxed);
     MutexLock lock(pass_mutex_);
+    awaited_.fetch_sub(1, std::memory_order_relaxed);
     action();
   }
   /// One pass. True when something was merged. Errors leave the cuts where they were.
@@ -68,7 +71,7 @@ class Merger {
   bool stable(Vbid vbucket) const CAIRN_EXCLUDES(stable_mutex_);
   /// Runs `look` with the merged cut while data of the vbucket is stable, and keeps it so meanwhile: only for
   /// making iterators. Then holds the log behind the cut as HoldLog does. False: not stable now, nothing was
-  /// done.
+  /// done; the pass ends soon, and the ones of the next seconds leave the vbucket to whoever asks again.
   bool WithStableData(Vbid vbucket, const std::function<void(Seqno merged)>& look)
       CAIRN_EXCLUDES(stable_mutex_);
   /// Keeps the log of the vbucket behind `after`, though it is merged, until DropLogHold of the same. False:
@@ -98,6 +101,13 @@ class Merger {
   };
   void Run();
   bool WaitForWork() CAIRN_EXCLUDES(mutex_);
+  void LetOthersIn() CAIRN_EXCLUDES(mutex_);
+  /// Somebody waits until this pass is over.
+  bool InHurry() const {
+    return awaited_.load(std::memory_order_relaxed) > 0 || wanted_now_.load(std::memory_order_relaxed);
+  }
+  /// Its data is stable, and somebody was about to read it who has found it was not.
+  bool IsLeftAlone(Vbid vbucket) CAIRN_EXCLUDES(stable_mutex_);
   void SettleIfIdle();
   /// What there is to merge; false: nothing.
   static bool LookAt(VBucket& vb, Part* part);
@@ -127,6 +137,9 @@ class Merger {
   mutable Mutex stable_mutex_;                                             // taken before a vbucket's
   std::unordered_set<uint32_t> unstable_ CAIRN_GUARDED_BY(stable_mutex_);  // a pass has begun to write it
   std::unordered_set<uint32_t> doubtful_ CAIRN_GUARDED_BY(stable_mutex_);  // … perhaps, before the restart
+  std::unordered_map<uint32_t, int64_t> wanted_ CAIRN_GUARDED_BY(stable_mutex_);  // left alone until (steady)
+  std::atomic<bool> wanted_now_{false};  // of what this pass has begun to write
+  std::atomic<uint32_t> awaited_{0};     // who wait in BetweenPasses
   std::unordered_map<uint32_t, std::multiset<Seqno>> log_holds_ CAIRN_GUARDED_BY(stable_mutex_);
 
   mutable Mutex mutex_;

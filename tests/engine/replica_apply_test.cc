@@ -254,6 +254,47 @@ TEST_F(Replica, AStreamIsToldOnceUntilItReads) {
   EXPECT_TRUE(told.empty());
 }
 
+// On a busy node passes follow each other, and each of them makes data unstable for its whole length: a
+// stream that has to read it would hardly ever come to that.
+TEST_F(Replica, DataThatABackfillWantsIsLeftAloneByTheNextPasses) {
+  a.Open(SmallOptions());
+  const auto keys = Keys(40);
+  const Vbid wanted(0);
+  const Vbid other(1);
+  const auto open = [&] { return a.R().OpenBackfill(wanted, Seqno(0)).code(); };
+  const auto write_and_merge = [&](const std::string& value) {
+    SetAll(keys, value);
+    a.Persist();
+    a.Background(3);
+  };
+  const auto merge_and_want = [&] {
+    bool busy = false;
+    a.store.SetHook([&](storage::MemoryStore::Op op) {
+      if (op == storage::MemoryStore::Op::kFlushData && !busy) busy = open() == Code::kBusy;
+    });
+    write_and_merge("v-");
+    a.store.SetHook(nullptr);
+    ASSERT_TRUE(busy);
+  };
+  write_and_merge("u-");
+  merge_and_want();
+  const Seqno merged = a.At(wanted).merged;
+  const Seqno other_merged = a.At(other).merged;
+  ASSERT_GT(merged, Seqno(0));
+  write_and_merge("w-");
+  EXPECT_EQ(a.At(wanted).merged, merged);
+  EXPECT_GT(a.At(other).merged, other_merged);
+  EXPECT_EQ(open(), Code::kOk);
+  a.Background(3);
+  EXPECT_GT(a.At(wanted).merged, merged) << "whoever wanted it has it";
+
+  merge_and_want();
+  const Seqno again = a.At(wanted).merged;
+  clock_.Advance(3'000'000'000);
+  write_and_merge("x-");
+  EXPECT_GT(a.At(wanted).merged, again) << "nobody has come back for it";
+}
+
 TEST_F(Replica, WhatABatchDidIsToldAtItsEnd) {
   EngineOptions options = SmallOptions();
   options.vbuckets = 64;
