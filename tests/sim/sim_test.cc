@@ -52,7 +52,7 @@ TEST(Sim, EverySeedEndsInOneStateThatItsClientsCanHaveSeen) {
 TEST(Sim, SeedsThatHaveFoundSomethingPass) {
   SetLogLevel(LogLevel::kOff);
   for (const uint64_t seed :
-       {3u, 8u, 9u, 20u, 5920u, 6646u, 20736u, 31087u, 40516u, 40998u, 50491u, 100764u, 100789u})
+       {3u, 8u, 9u, 20u, 215u, 5920u, 6646u, 20736u, 31087u, 40516u, 40998u, 50491u, 100764u, 100789u})
     EXPECT_EQ(RunSeed(seed, {}).failure, "") << "seed " << seed;
 }
 
