@@ -496,7 +496,8 @@ Status SnapshotWriter::WriteChanges(const std::vector<Gathered>& sorted, const s
   const uint64_t generation = core_.store.generation();
   if (!updates.empty()) {
     CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteData(updates));
-    CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->FlushData());
+    StoreGate::Access store(core_.store);
+    CAIRN_RETURN_IF_ERROR(store->FlushData());
     if (core_.store.generation() != generation) return Status(Code::kTmpFail, "the store was reopened");
   }
   if (!runs.empty()) CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->LoadData(runs));

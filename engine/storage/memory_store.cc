@@ -163,6 +163,15 @@ void MemoryStore::ApplyPart(std::vector<PendingChange> changes) {
   }
 }
 
+Status MemoryStore::BeginChanges(const std::vector<PendingChange>& changes) {
+  const auto out_of_order = [](const auto& a, const auto& b) { return !(a.key < b.key); };
+  CAIRN_CHECK(std::adjacent_find(changes.begin(), changes.end(), out_of_order) == changes.end());
+  const bool was_stopped = !stopped_.ok();
+  Status status = BeginMutation();
+  if (!status.ok() && !was_stopped) ApplyPart(changes);
+  return status;
+}
+
 Status MemoryStore::WriteData(std::span<const DataChange> sorted_changes) {
   CallHook(Op::kWriteData);
   std::vector<PendingChange> changes;
@@ -171,14 +180,8 @@ Status MemoryStore::WriteData(std::span<const DataChange> sorted_changes) {
     changes.push_back({{change.vbucket, change.key},
                        change.remove ? nullptr : std::make_shared<const std::string>(change.record)});
   }
-  const auto out_of_order = [](const auto& a, const auto& b) { return !(a.key < b.key); };
-  CAIRN_CHECK(std::adjacent_find(changes.begin(), changes.end(), out_of_order) == changes.end());
   MutexLock lock(mutex_);
-  const bool was_stopped = !stopped_.ok();
-  if (Status status = BeginMutation(); !status.ok()) {
-    if (!was_stopped) ApplyPart(std::move(changes));
-    return status;
-  }
+  CAIRN_RETURN_IF_ERROR(BeginChanges(changes));
   for (PendingChange& change : changes) {
     Apply(change, live_data_);
     unflushed_.push_back(std::move(change));
@@ -206,14 +209,8 @@ Status MemoryStore::LoadData(std::span<const DataRun> runs) {
           {{change->vbucket, change->key}, std::make_shared<const std::string>(change->record)});
     }
   }
-  const auto out_of_order = [](const auto& a, const auto& b) { return !(a.key < b.key); };
-  CAIRN_CHECK(std::adjacent_find(changes.begin(), changes.end(), out_of_order) == changes.end());
   MutexLock lock(mutex_);
-  const bool was_stopped = !stopped_.ok();
-  if (Status status = BeginMutation(); !status.ok()) {
-    if (!was_stopped) ApplyPart(std::move(changes));
-    return status;
-  }
+  CAIRN_RETURN_IF_ERROR(BeginChanges(changes));
   for (const PendingChange& change : unflushed_) Apply(change, durable_data_);
   unflushed_.clear();
   for (const PendingChange& change : changes) {

@@ -109,6 +109,8 @@ class MemoryStore final : public KvStore {
   void ForgetRejected() CAIRN_REQUIRES(mutex_);
   void KeepAfterCrash(size_t batches, Random* data_choice) CAIRN_REQUIRES(mutex_);
   void ApplyPart(std::vector<PendingChange> changes) CAIRN_REQUIRES(mutex_);
+  /// BeginMutation of sorted changes; when it fails some of them have been applied.
+  Status BeginChanges(const std::vector<PendingChange>& changes) CAIRN_REQUIRES(mutex_);
   /// Live log records that the batch's cuts make vanish.
   size_t CountCut(const LogBatch& batch) const CAIRN_REQUIRES(mutex_);
 

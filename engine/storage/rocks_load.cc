@@ -3,7 +3,8 @@
 
 #include <rocksdb/sst_file_writer.h>
 
-#include <algorithm>
+#include <string>
+#include <vector>
 
 #include "engine/storage/keeping_env.h"
 #include "engine/storage/rocks_error.h"
