@@ -106,6 +106,7 @@ Result<Backfill::Chunk> DiskBackfill::NextData(size_t bytes_max) {
   chunk.checkpoint = data_checkpoint_;
   chunk.start = after_;
   chunk.end = data_end_;
+  merger_.PutOff();
   {
     const StoreGate::Access store(core_.store);
     storage::Iterator* const it = data_->iterator.get();

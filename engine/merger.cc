@@ -14,16 +14,23 @@ namespace cairn::engine {
 namespace {
 
 // A pass begins when so much has been logged, or after so long with anything at all.
-constexpr uint64_t kPassAtBytes = 24u << 20;
-constexpr int64_t kPassEveryNs = 5'000'000'000;
+struct Patience {
+  uint64_t bytes;
+  int64_t ns;
+};
+constexpr Patience kUsual{24u << 20, 5'000'000'000};
+constexpr Patience kDuringCopies{512u << 20, 120'000'000'000};
 constexpr int64_t kSettleAfterNs = 2'000'000'000;  // of nothing new in the log
 constexpr size_t kWriteBytes = 4u << 20;
 constexpr size_t kPassBytesMax = 64u << 20;
+// One that ends early for others has done so much; each of them ends with a file, and small files cost more.
+constexpr size_t kPassBytesMin = 4u << 20;
 
-// How long a vbucket is left alone for somebody who wants to read its data, at most; and how long the next
-// pass is put off for those who wait.
+// How long a vbucket is left alone for somebody who wants to read its data, at most.
 constexpr int64_t kLeftAloneNs = 2'000'000'000;
-constexpr int kLettingInMs = 200;
+// How long the next pass lets those go first who wait, at most: as long as the last one took, within these.
+constexpr int64_t kLettingInMinNs = 200'000'000;
+constexpr int64_t kLettingInMaxNs = 5'000'000'000;
 
 constexpr int64_t kPurgesPerRetention = 16;
 constexpr int64_t kSecond = 1'000'000'000;
@@ -105,13 +112,14 @@ bool Merger::WaitForWork() {
   const int64_t since = core_.clock->SteadyNs();
   while (!stopping_) {
     const uint64_t bytes = core_.unmerged_bytes.load(std::memory_order_relaxed);
-    if (kicked_ || bytes >= kPassAtBytes) break;
-    if (core_.clock->SteadyNs() >= next_purge_ns_.load(std::memory_order_relaxed)) break;
-    if (bytes > 0 && core_.clock->SteadyNs() - since >= kPassEveryNs) break;
+    const int64_t now = core_.clock->SteadyNs();
+    const Patience& patience = IsPutOff(now) ? kDuringCopies : kUsual;
+    if (kicked_ || bytes >= patience.bytes) break;
+    if (now >= next_purge_ns_.load(std::memory_order_relaxed)) break;
+    if (bytes > 0 && now - since >= patience.ns) break;
     wake_.WaitFor(mutex_, std::chrono::milliseconds(50));
-    if (bytes == 0 && !settled_ && core_.clock->SteadyNs() - since >= kSettleAfterNs) return true;
+    if (bytes == 0 && !settled_ && now - since >= kSettleAfterNs) return true;
   }
-  kicked_ = false;
   return !stopping_;
 }
 
@@ -125,12 +133,18 @@ void Merger::SettleIfIdle() {
   if (NeedsReopen(status.code())) core_.report_store_failure();
 }
 
-// A mutex is not fair: who takes it again at once is mostly first.
-void Merger::LetOthersIn() {
+// A mutex is not fair: who takes it again at once is mostly first. And one turn of those who wait is short: a
+// copy, which comes back for the next one, gets as much of the time as passes that have to be.
+void Merger::LetOthersIn(int64_t pass_ns) {
+  const int64_t until_ns = core_.clock->SteadyNs() + std::clamp(pass_ns, kLettingInMinNs, kLettingInMaxNs);
   MutexLock lock(mutex_);
-  for (int ms = 0; !stopping_ && ms < kLettingInMs && awaited_.load(std::memory_order_relaxed) > 0; ++ms) {
+  while (!stopping_) {
+    const int64_t now_ns = core_.clock->SteadyNs();
+    const bool copying = IsPutOff(now_ns) && !kicked_;
+    if (now_ns >= until_ns || (awaited_.load(std::memory_order_relaxed) == 0 && !copying)) break;
     wake_.WaitFor(mutex_, std::chrono::milliseconds(1));
   }
+  kicked_ = false;
 }
 
 bool Merger::IsLeftAlone(Vbid vbucket) {
@@ -150,9 +164,12 @@ void Merger::Run() {
       CAIRN_LOG(kWarn, "cannot purge tombstones: {}", purged.status().ToString());
       if (NeedsReopen(purged.code())) core_.report_store_failure();
     }
+    int64_t pass_ns = 0;
     for (;;) {
-      LetOthersIn();
+      LetOthersIn(pass_ns);
+      pass_ns = -core_.clock->SteadyNs();
       const Result<bool> merged = RunPass();
+      pass_ns += core_.clock->SteadyNs();
       if (!merged.ok()) {
         CAIRN_LOG(kError, "cannot merge: {}", merged.status().ToString());
         core_.metrics.Add(Metric::kMergeErrors);
@@ -186,7 +203,7 @@ Result<bool> Merger::RunPass() {
   bool early = false;
   // In ascending order so that data is written sorted; a pass that wrapped around would not be.
   for (; next_vbucket_ < count && pass_bytes_ < kPassBytesMax; ++next_vbucket_) {
-    early = !cuts_.empty() && InHurry();
+    early = pass_bytes_ >= kPassBytesMin && InHurry();
     if (early) break;
     Part part;
     if (!LookAt(*core_.vbuckets[next_vbucket_], &part)) continue;
@@ -406,6 +423,7 @@ bool Merger::WithStableData(Vbid vbucket, const std::function<void(Seqno merged)
   }
   look(merged);
   log_holds_[vbucket.get()].insert(merged);
+  PutOff();
   return true;
 }
 

@@ -43,6 +43,10 @@ class Merger {
   void Stop();
   /// Makes a pass begin soon although little has gathered.
   void Kick() CAIRN_EXCLUDES(mutex_);
+  /// A copy of data is being read or written here: for a second, passes begin only when much more has
+  /// gathered than otherwise, or after two minutes. They would use up what the copy needs, and keep it
+  /// waiting. Costs an atomic store; any thread.
+  void PutOff() { put_off_until_ns_.store(core_.clock->SteadyNs() + kPutOffNs, std::memory_order_relaxed); }
 
   /// Runs `action` while no pass is under way. One that is ends with the vbucket that it reads, and the next
   /// one lets us go first.
@@ -80,6 +84,8 @@ class Merger {
   void DropLogHold(Vbid vbucket, Seqno after) CAIRN_EXCLUDES(stable_mutex_);
 
  private:
+  static constexpr int64_t kPutOffNs = 1'000'000'000;
+
   struct Cut {
     Vbid vbucket;
     Seqno through;
@@ -101,7 +107,9 @@ class Merger {
   };
   void Run();
   bool WaitForWork() CAIRN_EXCLUDES(mutex_);
-  void LetOthersIn() CAIRN_EXCLUDES(mutex_);
+  /// `pass_ns`: how long the last pass took; 0: this is the first one.
+  void LetOthersIn(int64_t pass_ns) CAIRN_EXCLUDES(mutex_);
+  bool IsPutOff(int64_t now_ns) const { return now_ns < put_off_until_ns_.load(std::memory_order_relaxed); }
   /// Somebody waits until this pass is over.
   bool InHurry() const {
     return awaited_.load(std::memory_order_relaxed) > 0 || wanted_now_.load(std::memory_order_relaxed);
@@ -140,6 +148,7 @@ class Merger {
   std::unordered_map<uint32_t, int64_t> wanted_ CAIRN_GUARDED_BY(stable_mutex_);  // left alone until (steady)
   std::atomic<bool> wanted_now_{false};  // of what this pass has begun to write
   std::atomic<uint32_t> awaited_{0};     // who wait in BetweenPasses
+  std::atomic<int64_t> put_off_until_ns_{0};
   std::unordered_map<uint32_t, std::multiset<Seqno>> log_holds_ CAIRN_GUARDED_BY(stable_mutex_);
 
   mutable Mutex mutex_;

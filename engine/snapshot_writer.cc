@@ -430,6 +430,7 @@ bool SnapshotWriter::Gather() {
 Result<bool> SnapshotWriter::RunWrites() {
   if (!Gather()) return false;
   Status status;
+  merger_.PutOff();
   merger_.BetweenPasses([&] { status = WriteGathered(); });
   if (!status.ok()) return status;  // what was gathered is written again
   if (core_.memory.above_low()) EjectWritten();

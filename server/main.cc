@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -111,14 +112,22 @@ void LetClientsFinish(Server& server) {
   }
 }
 
+// They are full while there is much to write only. Small ones make many small files, which are put together
+// several times, and a log that is written to files before a merge has released it.
+size_t MemtableBytes(uint64_t memory_quota) {
+  constexpr uint64_t kMin = uint64_t{12} << 20;
+  constexpr uint64_t kMax = uint64_t{64} << 20;
+  return static_cast<size_t>(std::clamp(memory_quota / 64, kMin, kMax));
+}
+
 Result<std::unique_ptr<engine::Engine>> OpenEngine(const engine::EngineOptions& options, Clock& clock) {
   engine::EngineDeps deps;
   deps.clock = &clock;
   if (!options.data_dir.empty()) {
     storage::RocksStoreOptions store;
     store.path = options.data_dir;
-    // What is kept here is not kept as items: enough for group commits and the odd read of an ejected value.
-    store.memtable_bytes_max = size_t{12} << 20;
+    store.memtable_bytes_max = MemtableBytes(options.memory_quota);
+    // What is kept here is not kept as items: enough for the odd read of an ejected value.
     store.cache_bytes = size_t{1} << 20;
     CAIRN_ASSIGN_OR_RETURN(deps.store, storage::OpenRocksStore(store));
   }

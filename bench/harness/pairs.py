@@ -71,6 +71,13 @@ class Pair:
         """What the servers themselves say about their streams; for the results file."""
         return {}
 
+    def forget_longest_op(self):
+        """`longest_op_us` counts from here on."""
+
+    def longest_op_us(self):
+        """What the longest operation on the active took by its own clock; None when it does not say."""
+        return None
+
     def add_replica(self):
         self.replica = self.make("replica")
         self.replica.cpus = self.replica_cpus or self.replica.cpus
@@ -247,6 +254,14 @@ class CairnPair(Pair):
         # One that has just been started counts its items while it loads them.
         self.replica.wait_for(self.replica.warm, 300, "does not get warm")
         return tuple(int(server.stat("curr_items")) for server in (self.active, self.replica))
+
+    def forget_longest_op(self):
+        with self.active.wire() as w:
+            w.command("stats reset")
+
+    def longest_op_us(self):
+        with self.active.wire() as w:
+            return int(w.stats("timings")["op_max_us"])
 
     def settle(self):
         self.active.wait_caught_up()

@@ -66,10 +66,11 @@ def initial_sync(setup, pair, rate):
         watch = sampler.MemoryWatch(pair.active.pid)
         probe = load.Probe(setup, pair.active, shape_of(setup))
         time.sleep(0.5)
+        pair.forget_longest_op()
         cpu, began = CpuMark(pair), time.monotonic()
         pair.follow()
         pair.wait_in_sync()
-        seconds, cpu_used = time.monotonic() - began, cpu.used()
+        seconds, cpu_used, longest_op_us = time.monotonic() - began, cpu.used(), pair.longest_op_us()
         seen, peak = probe.stop(), watch.stop()
         paced = sets.stop() if sets else None
     finally:
@@ -81,7 +82,8 @@ def initial_sync(setup, pair, rate):
     result = {
         "seconds": seconds, "extra_bytes": max(peak - before, 0), "rss_before": before, "rss_peak": peak,
         "probe_max_us": seen["latency_us"]["max"], "probe_p99_us": seen["latency_us"]["p99"],
-        "idle_max_us": quiet["latency_us"]["max"], "cpu_active_s": cpu_used[0], "cpu_replica_s": cpu_used[1],
+        "idle_max_us": quiet["latency_us"]["max"], "longest_op_us": longest_op_us,
+        "cpu_active_s": cpu_used[0], "cpu_replica_s": cpu_used[1],
         "paced": paced, "replica_rss": pair.replica.rss_bytes(), **pair.counters()}
     pair.drop_replica()
     return result

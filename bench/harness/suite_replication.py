@@ -71,15 +71,18 @@ class Suite:
             return [self.ratio(found, case, name, "seconds"), figure(r["seconds"]),
                     figure(100 * r["extra_bytes"] / r["rss_before"], 0) + " %", figure(r["extra_bytes"] / MIB, 0),
                     figure(r["probe_max_us"] / 1000, 1), figure(r["idle_max_us"] / 1000, 1),
+                    "-" if r["longest_op_us"] is None else figure(r["longest_op_us"] / 1000, 1),
                     figure(r["cpu_active_s"]), figure(r["cpu_replica_s"])]
 
         ordered = dict(sorted(found.items(), key=lambda entry: entry[0][0] != "idle"))
         self.table(f"Initial sync of {self.setup.items:,} items ({data / MIB:,.0f} MiB of keys and values)",
-                   ["cairnd/this", "seconds", "memory", "MiB", "stall ms", "before", "CPU active", "replica"],
+                   ["cairnd/this", "seconds", "memory", "MiB", "stall ms", "before", "in server", "CPU active",
+                    "replica"],
                    ordered, row,
                    ["seconds: from the order to follow until the replica has what the active has",
                     "memory: the active's peak beyond its size before, a forked child's own pages included",
-                    "stall: slowest of 1,000 reads/s on the active meanwhile, and in 5 s before; CPU in seconds"])
+                    "stall: slowest of 1,000 reads/s on the active meanwhile, and in 5 s before",
+                    "in server: the longest operation on the active by its own clock, ms; CPU in seconds"])
 
     def lag(self):
         found = {}

@@ -22,6 +22,11 @@ constexpr size_t kLogShare = 4;
 constexpr size_t kDataShare = 3;
 constexpr size_t kMetaShare = 1;
 
+// How many of them show that compactions have not kept up, and how many make writes wait.
+constexpr int kYoungFilesBehind = 32;
+constexpr int kYoungFilesSlowdown = 48;
+constexpr int kYoungFilesStop = 64;
+
 constexpr size_t kFileTransferBytes = size_t{64} << 10;
 
 // RocksDB 7.8 resumes by itself when there is space again, and does it wrong: when its memtables are empty it
@@ -36,16 +41,18 @@ class NoAutoRecovery final : public rocksdb::EventListener {
   }
 };
 
-// Nobody waits for a compaction, nor for a flush that is not late: RocksDB's threads run when nothing else
-// does. They hold no lock that serving threads take. (A library's threads: they have no role before their
-// first work.)
+// Nobody waits for a compaction, nor for a flush, that is not late: RocksDB's threads run when nothing else
+// does. They hold no lock that serving threads take. A compaction that is late has its share, before writes
+// have to wait for it. (A library's threads: they have no role before their first work.)
 class RolesOfThreads final : public rocksdb::EventListener {
  public:
   void OnFlushBegin(rocksdb::DB* /*db*/, const rocksdb::FlushJobInfo& /*job*/) override {
     TakeRole(ThreadRole::kIdle);
   }
-  void OnCompactionBegin(rocksdb::DB* /*db*/, const rocksdb::CompactionJobInfo& /*job*/) override {
-    TakeRole(ThreadRole::kIdle);
+  void OnCompactionBegin(rocksdb::DB* /*db*/, const rocksdb::CompactionJobInfo& job) override {
+    const auto young = std::count_if(job.input_file_infos.begin(), job.input_file_infos.end(),
+                                     [](const rocksdb::CompactionFileInfo& file) { return file.level == 0; });
+    TakeRole(young < kYoungFilesBehind ? ThreadRole::kIdle : ThreadRole::kBackground);
   }
 };
 
@@ -162,8 +169,8 @@ RocksOptions MakeRocksOptions(const RocksStoreOptions& options, std::shared_ptr<
       rocksdb::NewFixedPrefixTransform(kVbucketPrefixSize));
   // Merges write many small sorted files; these two halve what compaction rewrites.
   out.data.level0_file_num_compaction_trigger = 24;
-  out.data.level0_slowdown_writes_trigger = 48;
-  out.data.level0_stop_writes_trigger = 64;
+  out.data.level0_slowdown_writes_trigger = kYoungFilesSlowdown;
+  out.data.level0_stop_writes_trigger = kYoungFilesStop;
   out.data.max_bytes_for_level_base = uint64_t{64} << 20;
   out.data.target_file_size_base = uint64_t{16} << 20;
   out.data.compaction_filter_factory = std::make_shared<TombstoneFilterFactory>(std::move(tombstones));
@@ -176,6 +183,8 @@ RocksOptions MakeRocksOptions(const RocksStoreOptions& options, std::shared_ptr<
   out.log = MakeFamily(options, kLogShare);
   out.log.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   out.log.level0_file_num_compaction_trigger = 12;
+  out.log.level0_slowdown_writes_trigger = kYoungFilesSlowdown;
+  out.log.level0_stop_writes_trigger = kYoungFilesStop;
   out.log.max_bytes_for_level_base = uint64_t{64} << 20;
   out.log.target_file_size_base = uint64_t{16} << 20;
   out.log.memtable_insert_with_hint_prefix_extractor.reset(
