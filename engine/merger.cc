@@ -7,8 +7,8 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/thread_role.h"
+#include "engine/record_writer.h"
 #include "proto/disk_record.h"
-#include "proto/meta_record.h"
 
 namespace cairn::engine {
 namespace {
@@ -158,13 +158,13 @@ bool Merger::IsLeftAlone(Vbid vbucket) {
 
 void Merger::Run() {
   BeginThread("merger", ThreadRole::kBackground);
+  int64_t pass_ns = 0;
   while (WaitForWork()) {
     SettleIfIdle();
     if (const Result<bool> purged = RunPurge(); !purged.ok()) {
       CAIRN_LOG(kWarn, "cannot purge tombstones: {}", purged.status().ToString());
       if (NeedsReopen(purged.code())) core_.report_store_failure();
     }
-    int64_t pass_ns = 0;
     for (;;) {
       LetOthersIn(pass_ns);
       pass_ns = -core_.clock->SteadyNs();
@@ -180,9 +180,10 @@ void Merger::Run() {
         MutexLock lock(mutex_);
         if (!stopping_) wake_.WaitFor(mutex_, std::chrono::seconds(1));
       }
+      // Whether what is left has to follow at once is another question while a copy is under way.
+      if (!merged.ok() || !more_ || IsPutOff(core_.clock->SteadyNs())) break;
       MutexLock lock(mutex_);
-      // Only a pass that stopped at its bound of bytes leaves something for at once.
-      if (stopping_ || !merged.ok() || pass_bytes_ < kPassBytesMax) break;
+      if (stopping_) break;
     }
   }
 }
@@ -190,7 +191,8 @@ void Merger::Run() {
 Result<bool> Merger::RunPass() {
   if (!core_.store.present()) return false;
   MutexLock pass(pass_mutex_);
-  core_.unmerged_bytes.store(0, std::memory_order_relaxed);
+  const uint64_t offered = core_.unmerged_bytes.exchange(0, std::memory_order_relaxed);
+  more_ = false;
   const uint64_t generation = core_.store.generation();
   changes_.clear();
   cuts_.clear();
@@ -217,9 +219,12 @@ Result<bool> Merger::RunPass() {
     cuts_.push_back({part.vbucket, through});
     if (through < part.bound) break;  // the rest of this vbucket is the next pass's first
   }
-  if (left_alone || early) core_.unmerged_bytes.fetch_add(1, std::memory_order_relaxed);
-  // The ones before it, or behind those that were read, follow at once.
-  if (early || (next_vbucket_ >= count && first != 0)) pass_bytes_ = kPassBytesMax;
+  // The ones before it, or behind those that were read.
+  more_ = early || pass_bytes_ >= kPassBytesMax || (next_vbucket_ >= count && first != 0);
+  if (more_ || left_alone) {
+    const uint64_t left = offered > pass_bytes_ ? offered - pass_bytes_ : 1;
+    core_.unmerged_bytes.fetch_add(left, std::memory_order_relaxed);
+  }
   if (cuts_.empty()) return false;
   CAIRN_RETURN_IF_ERROR(WriteChanges());
   CAIRN_CRASH_POINT("merger.before_flush");
@@ -327,25 +332,19 @@ Status Merger::WriteChanges() {
 }
 
 Status Merger::WriteMetas(const std::vector<Cut>& cuts) {
-  MutexLock records(core_.meta_mutex);
-  storage::LogBatch batch;
-  size_t bytes = 0;
+  MutexLock lock_records(core_.meta_mutex);
+  RecordWriter records(core_);
   for (const Cut& cut : cuts) {
     VBucket& vb = *core_.vbuckets[cut.vbucket.get()];
+    proto::VbucketMeta meta;
     {
       MutexLock lock(vb.mutex);
       if (!vb.exists()) continue;
-      batch.meta_puts.emplace_back(proto::VbucketMetaName(cut.vbucket),
-                                   proto::EncodeVbucketMeta(cut.vbucket, vb.MetaAt(cut.through)));
+      meta = vb.MetaAt(cut.through);
     }
-    // Each record stands for itself; with long histories one batch would be too large.
-    bytes += batch.meta_puts.back().second.size();
-    if (bytes < storage::kLogBatchBytesSoft) continue;
-    CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteLog(batch, false));
-    batch = {};
-    bytes = 0;
+    CAIRN_RETURN_IF_ERROR(records.Add(cut.vbucket, meta));
   }
-  return StoreGate::Access(core_.store)->WriteLog(batch, true);
+  return records.Finish();
 }
 
 Status Merger::RecordCuts() {

@@ -125,7 +125,7 @@ class Merger {
   Status Collect(const Part& part, Seqno* through) CAIRN_REQUIRES(pass_mutex_);
   Status WriteChanges() CAIRN_REQUIRES(pass_mutex_);
   Status RecordCuts() CAIRN_REQUIRES(pass_mutex_);
-  /// Meta records at the present cuts, several batches when one would be too large; synced.
+  /// Meta records at the present cuts, durable.
   Status WriteMetas(const std::vector<Cut>& cuts);
   /// The log up to here may go: what nobody holds.
   Seqno Releasable(Vbid vbucket, Seqno through) const CAIRN_EXCLUDES(stable_mutex_);
@@ -136,7 +136,8 @@ class Merger {
   Mutex pass_mutex_;  // held through a pass
   std::vector<storage::DataChange> changes_ CAIRN_GUARDED_BY(pass_mutex_);
   size_t changes_bytes_ CAIRN_GUARDED_BY(pass_mutex_) = 0;
-  size_t pass_bytes_ = 0;  // of the merging thread
+  size_t pass_bytes_ = 0;  // that were read; of the merging thread
+  bool more_ = false;      // the pass has left something that is due; of the merging thread
   std::vector<Cut> cuts_ CAIRN_GUARDED_BY(pass_mutex_);
   std::deque<Remembered> remembered_ CAIRN_GUARDED_BY(pass_mutex_);  // oldest first
   std::vector<Cut> purges_ CAIRN_GUARDED_BY(pass_mutex_);            // not durable yet

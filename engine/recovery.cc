@@ -6,6 +6,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "engine/record_writer.h"
 #include "proto/disk_record.h"
 
 namespace cairn::engine {
@@ -145,23 +146,16 @@ Status DecideRevert(Core& core, proto::UpdateMeta* update) {
 }
 
 Status WriteVbucketMetas(Core& core) {
-  // Each record stands for itself, so several batches do: with long histories one would be too large.
-  StoreGate::Access store(core.store);
-  storage::LogBatch batch;
-  size_t bytes = 0;
+  RecordWriter records(core);
   for (const auto& vb : core.vbuckets) {
+    proto::VbucketMeta meta;
     {
       MutexLock lock(vb->mutex);
-      batch.meta_puts.emplace_back(proto::VbucketMetaName(vb->id()),
-                                   proto::EncodeVbucketMeta(vb->id(), vb->MetaAt(vb->merged())));
+      meta = vb->MetaAt(vb->merged());
     }
-    bytes += batch.meta_puts.back().second.size();
-    if (bytes < storage::kLogBatchBytesSoft) continue;
-    CAIRN_RETURN_IF_ERROR(store->WriteLog(batch, false));
-    batch = {};
-    bytes = 0;
+    CAIRN_RETURN_IF_ERROR(records.Add(vb->id(), meta));
   }
-  return store->WriteLog(batch, true);
+  return records.Finish();
 }
 
 }  // namespace

@@ -1,12 +1,14 @@
 #include "engine/replication_hands.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "base/fault.h"
 #include "base/log.h"
 #include "engine/promotion.h"
+#include "engine/record_writer.h"
 #include "engine/replication_rep.h"
 #include "proto/epoch.h"
 
@@ -18,11 +20,6 @@ Status NoSuchVbucket() { return Status(Code::kNotMyVbucket, "the vbucket does no
 Status Written(Core& core, Status status) {
   if (!status.ok() && NeedsReopen(status.code())) core.report_store_failure();
   return status;
-}
-
-Status WriteRecords(Core& core, const storage::LogBatch& batch, bool sync) {
-  if (!core.store.present()) return Status::Ok();
-  return Written(core, StoreGate::Access(core.store)->WriteLog(batch, sync));
 }
 
 /// The record of a replica that follows the source of `request`.
@@ -73,25 +70,18 @@ bool Follow(const ReplicationParts& parts, VBucket& vb, const AdoptRequest& requ
 }
 
 Status WriteAdopted(Core& core, const std::vector<AdoptRequest>& requests) {
-  MutexLock meta(core.meta_mutex);
-  if (core.store.present()) {
-    storage::LogBatch batch;
-    size_t bytes = 0;
-    for (const AdoptRequest& request : requests) {
-      const VBucket& vb = *core.vbuckets[request.vbucket.get()];
-      {
-        MutexLock lock(vb.mutex);
-        batch.meta_puts.emplace_back(proto::VbucketMetaName(request.vbucket),
-                                     proto::EncodeVbucketMeta(request.vbucket, MetaAdopted(vb, request)));
-      }
-      bytes += batch.meta_puts.back().second.size();
-      if (bytes < storage::kLogBatchBytesSoft) continue;
-      CAIRN_RETURN_IF_ERROR(Written(core, StoreGate::Access(core.store)->WriteLog(batch, false)));
-      batch = {};
-      bytes = 0;
+  MutexLock lock_records(core.meta_mutex);
+  RecordWriter records(core);
+  for (const AdoptRequest& request : requests) {
+    const VBucket& vb = *core.vbuckets[request.vbucket.get()];
+    proto::VbucketMeta meta;
+    {
+      MutexLock lock(vb.mutex);
+      meta = MetaAdopted(vb, request);
     }
-    CAIRN_RETURN_IF_ERROR(Written(core, StoreGate::Access(core.store)->WriteLog(batch, true)));
+    CAIRN_RETURN_IF_ERROR(Written(core, records.Add(request.vbucket, meta)));
   }
+  CAIRN_RETURN_IF_ERROR(Written(core, records.Finish()));
   std::vector<Effects> effects(requests.size());
   for (size_t i = 0; i < requests.size(); ++i) {
     VBucket& vb = *core.vbuckets[requests[i].vbucket.get()];
@@ -146,23 +136,18 @@ PendingRef OnControl(const ReplicationParts& parts, Work&& work) {
 
 Status WriteVbucketRecords(Core& core, const std::vector<Vbid>& vbuckets) {
   if (!core.store.present()) return Status::Ok();
-  MutexLock meta(core.meta_mutex);
-  storage::LogBatch batch;
-  size_t bytes = 0;
+  MutexLock lock_records(core.meta_mutex);
+  RecordWriter records(core);
   for (const Vbid vbucket : vbuckets) {
     const VBucket& vb = *core.vbuckets[vbucket.get()];
+    proto::VbucketMeta meta;
     {
       MutexLock lock(vb.mutex);
-      batch.meta_puts.emplace_back(proto::VbucketMetaName(vbucket),
-                                   proto::EncodeVbucketMeta(vbucket, vb.MetaAt(vb.merged())));
+      meta = vb.MetaAt(vb.merged());
     }
-    bytes += batch.meta_puts.back().second.size();
-    if (bytes < storage::kLogBatchBytesSoft) continue;
-    CAIRN_RETURN_IF_ERROR(Written(core, StoreGate::Access(core.store)->WriteLog(batch, false)));
-    batch = {};
-    bytes = 0;
+    CAIRN_RETURN_IF_ERROR(Written(core, records.Add(vbucket, meta)));
   }
-  CAIRN_RETURN_IF_ERROR(Written(core, StoreGate::Access(core.store)->WriteLog(batch, true)));
+  CAIRN_RETURN_IF_ERROR(Written(core, records.Finish()));
   for (const Vbid vbucket : vbuckets) {
     VBucket& vb = *core.vbuckets[vbucket.get()];
     MutexLock lock(vb.mutex);
@@ -268,7 +253,7 @@ Status FenceNow(const ReplicationParts& parts, const std::vector<FenceRequest>& 
 
 /// Its record as a dead one. While it is suspended nobody is answered, so that it is dead may be recorded
 /// first: should that fail, it still can be resumed.
-Status PrepareHandover(Core& core, const HandoverRequest& request, storage::LogBatch* batch) {
+Status PrepareHandover(Core& core, const HandoverRequest& request, std::optional<proto::VbucketMeta>* dead) {
   if (request.vbucket.get() >= core.vbuckets.size()) return NoSuchVbucket();
   VBucket& vb = *core.vbuckets[request.vbucket.get()];
   MutexLock lock(vb.mutex);
@@ -283,12 +268,10 @@ Status PrepareHandover(Core& core, const HandoverRequest& request, storage::LogB
   }
   if (request.epoch <= vb.epoch()) return Status(Code::kAccessDenied, "the epoch has to rise");
   if (vb.window() || vb.undoing()) return Status(Code::kNotSupported, "not in an online update");
-  proto::VbucketMeta dead = vb.MetaAt(vb.merged());
-  dead.state = static_cast<uint8_t>(VbucketState::kDead);
-  dead.epoch = request.epoch;
-  dead.handover = request.to;
-  batch->meta_puts.emplace_back(proto::VbucketMetaName(request.vbucket),
-                                proto::EncodeVbucketMeta(request.vbucket, dead));
+  *dead = vb.MetaAt(vb.merged());
+  (*dead)->state = static_cast<uint8_t>(VbucketState::kDead);
+  (*dead)->epoch = request.epoch;
+  (*dead)->handover = request.to;
   vb.set_record_in_doubt(true);
   vb.set_handing_over(true);
   return Status::Ok();
@@ -300,22 +283,17 @@ std::vector<Status> HandoverNow(const ReplicationParts& parts, const std::vector
   std::vector<size_t> written;
   std::vector<Effects> effects(requests.size());
   {
-    MutexLock meta(core.meta_mutex);
-    storage::LogBatch batch;
+    MutexLock lock_records(core.meta_mutex);
+    RecordWriter records(core);
     Status status;
-    size_t bytes = 0;
     for (size_t i = 0; i < requests.size(); ++i) {
-      const size_t before = batch.meta_puts.size();
-      outcomes[i] = PrepareHandover(core, requests[i], &batch);
-      if (batch.meta_puts.size() == before) continue;
+      std::optional<proto::VbucketMeta> dead;
+      outcomes[i] = PrepareHandover(core, requests[i], &dead);
+      if (!dead) continue;
       written.push_back(i);
-      bytes += batch.meta_puts.back().second.size();
-      if (bytes < storage::kLogBatchBytesSoft || !status.ok()) continue;
-      status = WriteRecords(core, batch, false);
-      batch = {};
-      bytes = 0;
+      if (status.ok()) status = Written(core, records.Add(requests[i].vbucket, *dead));
     }
-    if (status.ok() && !written.empty()) status = WriteRecords(core, batch, true);
+    if (status.ok() && !written.empty()) status = Written(core, records.Finish());
     CAIRN_CRASH_POINT("handover.after_record");
     for (const size_t i : written) {
       outcomes[i] = status;

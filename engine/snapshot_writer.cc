@@ -7,8 +7,8 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/thread_role.h"
+#include "engine/record_writer.h"
 #include "proto/disk_record.h"
-#include "proto/meta_record.h"
 
 namespace cairn::engine {
 namespace {
@@ -339,23 +339,18 @@ void SnapshotWriter::AwaitMerge(Job& job) {
 }
 
 Status SnapshotWriter::WriteRecords(const std::vector<Job*>& jobs) {
-  MutexLock records(core_.meta_mutex);
-  storage::LogBatch batch;
-  size_t bytes = 0;
+  MutexLock lock_records(core_.meta_mutex);
+  RecordWriter records(core_);
   for (const Job* job : jobs) {
     VBucket& vb = *core_.vbuckets[job->vbucket.get()];
+    proto::VbucketMeta meta;
     {
       MutexLock lock(vb.mutex);
-      batch.meta_puts.emplace_back(proto::VbucketMetaName(job->vbucket),
-                                   proto::EncodeVbucketMeta(job->vbucket, vb.MetaAt(vb.merged())));
+      meta = vb.MetaAt(vb.merged());
     }
-    bytes += batch.meta_puts.back().second.size();
-    if (bytes < storage::kLogBatchBytesSoft) continue;
-    CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteLog(batch, false));
-    batch = {};
-    bytes = 0;
+    CAIRN_RETURN_IF_ERROR(records.Add(job->vbucket, meta));
   }
-  return StoreGate::Access(core_.store)->WriteLog(batch, true);
+  return records.Finish();
 }
 
 Status SnapshotWriter::AdvanceJobs(std::vector<Job>& jobs) {
@@ -512,24 +507,19 @@ Status SnapshotWriter::RecordEnds(const std::vector<Vbid>& ended) {
   std::vector<std::pair<VBucket*, Effects>> finished;
   finished.reserve(ended.size());  // Effects must not be moved once they hold something
   {
-    MutexLock records(core_.meta_mutex);
-    storage::LogBatch batch;
-    size_t bytes = 0;
+    MutexLock lock_records(core_.meta_mutex);
+    RecordWriter records(core_);
     for (const Vbid vbucket : ended) {
       VBucket& vb = *core_.vbuckets[vbucket.get()];
+      proto::VbucketMeta meta;
       {
         MutexLock lock(vb.mutex);
         if (!vb.exists() || !vb.snapshot_unrecorded()) continue;
-        batch.meta_puts.emplace_back(proto::VbucketMetaName(vbucket),
-                                     proto::EncodeVbucketMeta(vbucket, vb.MetaAtSnapshotEnd()));
+        meta = vb.MetaAtSnapshotEnd();
       }
-      bytes += batch.meta_puts.back().second.size();
-      if (bytes < storage::kLogBatchBytesSoft) continue;
-      CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteLog(batch, false));
-      batch = {};
-      bytes = 0;
+      CAIRN_RETURN_IF_ERROR(records.Add(vbucket, meta));
     }
-    CAIRN_RETURN_IF_ERROR(StoreGate::Access(core_.store)->WriteLog(batch, true));
+    CAIRN_RETURN_IF_ERROR(records.Finish());
     CAIRN_CRASH_POINT("snapshot.after_cut");
     for (const Vbid vbucket : ended) {
       VBucket& vb = *core_.vbuckets[vbucket.get()];

@@ -295,6 +295,35 @@ TEST_F(Replica, DataThatABackfillWantsIsLeftAloneByTheNextPasses) {
   EXPECT_GT(a.At(wanted).merged, again) << "nobody has come back for it";
 }
 
+// Else the merging thread would take it for nothing, and put it off for as long as somebody copies data.
+TEST_F(Replica, WhatAPassLeavesToOthersStaysCounted) {
+  a.Open(SmallOptions());
+  SetAll(Keys(40), "u-");
+  a.Persist();
+  a.Background(3);
+  ASSERT_GT(a.At(Vbid(0)).merged, Seqno(0));
+  bool busy = false;
+  std::optional<uint64_t> left;
+  a.store.SetHook([&](storage::MemoryStore::Op op) {
+    using Op = storage::MemoryStore::Op;
+    if (op == Op::kWriteData && !busy) {
+      busy = a.R().OpenBackfill(Vbid(0), Seqno(0)).code() == Code::kBusy;
+    }
+    if (op == Op::kFlushData && busy && !left) left = std::stoull(a.Stat("", "ep_merge_backlog_bytes"));
+  });
+  SetAll(Keys(400), std::string(64u << 10, 'v'));  // 6 MiB and more in each of four vbuckets
+  a.Persist();
+  a.Background(10);
+  ASSERT_TRUE(busy);
+  ASSERT_TRUE(left.has_value());
+  EXPECT_GT(*left, 12u << 20) << "the pass ended behind the first or second vbucket";
+  a.store.SetHook(nullptr);
+  clock_.Advance(3'000'000'000);
+  a.Background(10);
+  for (uint16_t vb = 0; vb < 4; ++vb) EXPECT_EQ(a.At(Vbid(vb)).merged, a.At(Vbid(vb)).persisted) << vb;
+  EXPECT_EQ(a.Stat("", "ep_merge_backlog_bytes"), "0");
+}
+
 TEST_F(Replica, WhatABatchDidIsToldAtItsEnd) {
   EngineOptions options = SmallOptions();
   options.vbuckets = 64;
