@@ -48,8 +48,8 @@ class Merger {
   /// waiting. Costs an atomic store; any thread.
   void PutOff() { put_off_until_ns_.store(core_.clock->SteadyNs() + kPutOffNs, std::memory_order_relaxed); }
 
-  /// Runs `action` while no pass is under way. One that is ends with the vbucket that it reads, and the next
-  /// one lets us go first.
+  /// Runs `action` while no pass is under way. One that is ends when it has read 4 MiB, with the vbucket that
+  /// it reads then, and the next one lets us go first.
   template <class Action>
   void BetweenPasses(Action&& action) CAIRN_EXCLUDES(pass_mutex_) {
     awaited_.fetch_add(1, std::memory_order_relaxed);

@@ -22,7 +22,7 @@ constexpr size_t kLogShare = 4;
 constexpr size_t kDataShare = 3;
 constexpr size_t kMetaShare = 1;
 
-// How many of them show that compactions have not kept up, and how many make writes wait.
+// How many young files (level 0) show that compactions have not kept up, and how many make writes wait.
 constexpr int kYoungFilesBehind = 32;
 constexpr int kYoungFilesSlowdown = 48;
 constexpr int kYoungFilesStop = 64;

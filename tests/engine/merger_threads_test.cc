@@ -80,8 +80,7 @@ TEST_F(MergerThreads, PassesWaitWhileDataIsCopied) {
   ASSERT_TRUE(copy.ok()) << copy.status().ToString();
   Set(200);
   // Ten seconds of it; a pass looks whether it is due every 50 ms of real time.
-  int read = 0;
-  for (int i = 0; i < 100; ++i, ++read) {
+  for (int i = 0; i < 100; ++i) {
     clock_.Advance(100 * kMs);
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
     const Result<Backfill::Chunk> chunk = (*copy)->Next(1);
