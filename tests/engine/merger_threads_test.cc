@@ -47,7 +47,8 @@ class MergerThreads : public ::testing::Test {
     for (int i = 0; i < count; ++i) {
       StoreRequest request;
       request.value = "value";
-      const OpKey key = engine_->MakeKey("key-" + std::to_string(i));
+      const std::string name = "key-" + std::to_string(i);  // a key looks at it
+      const OpKey key = engine_->MakeKey(name);
       ASSERT_EQ(engine_->Store(key, request, std::make_shared<WakeFlag>()).code, Code::kOk);
     }
     ASSERT_TRUE(UntilWithClock(kMs, [this] { return At().persisted == At().high; }));
