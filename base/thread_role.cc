@@ -5,7 +5,6 @@
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,6 +18,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "base/sched_attr.h"
 
 namespace cairn {
 namespace {
@@ -28,19 +28,9 @@ constexpr int kBackgroundNice = 5;
 // A change of threads costs a microsecond or two, so not more often.
 constexpr int64_t kTurnNs = 50'000;
 
-constexpr uint64_t kServingSliceNs = 100'000;  // the shortest there is
-constexpr uint64_t kDefaultSliceNs = 0;        // the kernel's own
+constexpr uint64_t kDefaultSliceNs = 0;  // the kernel's own
 constexpr unsigned long kServingSlackNs = 1'000;
 constexpr unsigned long kDefaultSlackNs = 50'000;
-
-// sched_setattr(2); glibc before 2.41 has neither the call nor the struct.
-struct SchedAttr {
-  uint32_t size = 0, policy = 0;
-  uint64_t flags = 0;
-  int32_t nice = 0;
-  uint32_t priority = 0;
-  uint64_t runtime = 0, deadline = 0, period = 0;
-};
 
 thread_local std::optional<ThreadRole> current_role;
 thread_local int64_t gave_way_ns = 0;  // CLOCK_MONOTONIC
@@ -154,12 +144,11 @@ void EndIdle() {
 // 6.12 take the call and keep their own length.
 void SetSlice(uint64_t ns) {
   SchedAttr attr;
-  if (syscall(SYS_sched_getattr, 0, &attr, sizeof attr, 0) != 0) return;
+  if (!GetSchedAttr(&attr)) return;
   // Of the real-time policies it is something else; whoever chose one of those wanted no other.
   if (attr.policy != SCHED_OTHER && attr.policy != SCHED_BATCH) return;
-  attr.size = sizeof attr;
   attr.runtime = ns;
-  syscall(SYS_sched_setattr, 0, &attr, 0);
+  SetSchedAttr(attr);
 }
 
 }  // namespace

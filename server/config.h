@@ -44,6 +44,7 @@ struct ReplicationOptions {
   std::string node_name;
   std::string replica_of;  // HOST:PORT; empty: as replication.conf says
   uint64_t window_bytes = uint64_t{32} << 20;
+  bool urgent = true;  // base/urgent_turns.h, where the system allows it
 };
 
 struct Config {

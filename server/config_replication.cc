@@ -130,6 +130,10 @@ void DeclareReplication(CLI::App& app, Config& config, ReplicationFlags& flags) 
          "Make all vbuckets replicas of that node's, but for those that were promoted here from it");
   d.Size("--tap-window", replication.window_bytes, {kWindowBesideItem, tap::kWindowBytesMax},
          "Bytes that a source may send before they are applied");
+  d.Choice<bool>(
+      "--urgent-replication", replication.urgent, {{"auto", true}, {"off", false}},
+      "Whether threads that pass writes on to replicas go before ordinary threads, where the system "
+      "allows it (SCHED_RR; bounded)");
   d.Number("--tombstone-retention", config.engine.tombstone_retention_s, {0, 86'400 * 365},
            "Seconds for which deletions are kept for replicas that are away");
   DeclareDurability(d, config.engine);

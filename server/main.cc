@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/size.h"
 #include "base/thread_role.h"
+#include "base/urgent_turns.h"
 #include "engine/engine.h"
 #include "engine/replication.h"
 #include "engine/storage/kv_store.h"
@@ -142,6 +143,17 @@ struct Node {
   std::unique_ptr<AdminService> admin;  // none without --admin-port
 };
 
+// Before the threads that make use of it.
+void EnableUrgentReplication(const Config& config) {
+  if (!config.replication.urgent || config.engine.data_dir.empty()) return;
+  const std::string why_not = EnableUrgentTurns();
+  if (why_not.empty()) {
+    CAIRN_LOG(kInfo, "threads that pass writes on to replicas go before ordinary ones (SCHED_RR)");
+  } else {
+    CAIRN_LOG(kInfo, "threads that pass writes on to replicas are ordinary ones: {}", why_not);
+  }
+}
+
 // Before the memcached port opens, so that no client writes to what shall be a replica.
 Status StartTap(const Config& config, Clock& clock, Node& node) {
   if (config.engine.data_dir.empty()) return Status::Ok();
@@ -162,6 +174,8 @@ Status StartServer(const Config& config, Clock& clock, Node& node) {
   StatsReport::Groups groups;
   if (node.tap != nullptr) {
     groups["tap"] = [tap = node.tap.get(), &clock](std::string_view argument, const engine::StatSink& sink) {
+      sink("tap_urgent", UrgentTurnsEnabled() ? "1" : "0");
+      sink("tap_urgent_overruns", std::to_string(UrgentTurnsOverrun()));
       return tap::WriteTapStats(tap->Connections(true), argument, clock.SteadyNs(), sink);
     };
   }
@@ -241,6 +255,7 @@ int Serve(Config config, const std::vector<std::string>& args) {
   if (!opened.ok()) {
     return Fail("cannot open the data in " + config.engine.data_dir + ": " + opened.status().ToString());
   }
+  EnableUrgentReplication(config);
   TakeRole(ThreadRole::kServing);  // threads of libraries that are started from here on inherit it
   Node node;
   node.engine = std::move(opened).value();

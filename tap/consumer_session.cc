@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/thread_role.h"
+#include "base/urgent_turns.h"
 #include "tap/session.h"
 
 namespace cairn::tap {
@@ -10,6 +11,8 @@ namespace {
 // What a source may have under way besides the chunks it has credits for.
 constexpr size_t kQueueMessagesMax = size_t{1} << 16;
 constexpr int64_t kSleepMaxNs = 1'000'000'000;
+// To apply more than this is no short turn (base/urgent_turns.h).
+constexpr size_t kUrgentBytesMax = size_t{16} << 10;
 // A connection that lived so long was a good one: the next one is tried soon.
 constexpr int64_t kGoodConnectionNs = 1'000'000'000;
 // After a disconnection: how long what is whole may take to be applied before the next connection is tried.
@@ -136,7 +139,9 @@ std::string ConsumerSession::Follow() {
 void ConsumerSession::Read(Connection& connection) {
   BeginThread("tap-reader");
   const size_t bytes_max = options_.consumer.window_bytes + kChunkBytesMax;
+  UrgentTurns urgent;
   while (true) {
+    urgent.EndOfTurn();
     Result<std::optional<ProducerMessage>> read = connection.link->Read();
     {
       MutexLock lock(connection.mutex);
@@ -149,6 +154,7 @@ void ConsumerSession::Read(Connection& connection) {
              !connection.abandoned) {
         connection.room.Wait(connection.mutex);
       }
+      if ((*read)->chunk.size() > kUrgentBytesMax) urgent.Lapse();
       connection.queued_bytes += (*read)->chunk.size();
       connection.queue.push_back(*std::move(read).value());
     }

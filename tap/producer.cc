@@ -269,6 +269,8 @@ bool Producer::ended() const { return rep_->ended; }
 EndReason Producer::end_reason() const { return rep_->end_reason; }
 size_t Producer::answers_waiting() const { return rep_->answers.size(); }
 
+bool Producer::reads_disk() const { return rep_->current != nullptr || !rep_->backfills.empty(); }
+
 bool Producer::awaits_input() const {
   const Rep& rep = *rep_;
   return rep.open_streams == 0 || rep.told_prompt || rep.InHurry() || rep.goodbye || rep.HasWork();

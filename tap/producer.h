@@ -84,6 +84,8 @@ class Producer {
   int64_t NextPollNs() const;
   /// Answers to openings that Poll has not given yet.
   size_t answers_waiting() const;
+  /// A Poll may read the disk.
+  bool reads_disk() const;
   /// Does something wait for what the consumer says next: credits, an opening, progress that a client waits
   /// for? Asked when Poll gave nothing.
   bool awaits_input() const;

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/thread_role.h"
+#include "base/urgent_turns.h"
 #include "tap/session.h"
 
 namespace cairn::tap {
@@ -18,6 +19,8 @@ constexpr size_t kRoundMessagesMax = 64;
 constexpr size_t kFirstChunkBytes = size_t{4} << 10;
 constexpr size_t kDoublingsMax = 8;  // beyond all that a chunk may be
 constexpr int64_t kSleepMaxNs = 1'000'000'000;
+// More than this at a time is no short turn (base/urgent_turns.h).
+constexpr size_t kUrgentBytesMax = size_t{16} << 10;
 
 }  // namespace
 
@@ -102,12 +105,13 @@ ConnectionInfo ProducerSession::info() const {
 
 void ProducerSession::Run() {
   BeginThread("tap-pump");
+  UrgentTurns urgent;
   while (!over_.load(std::memory_order_acquire)) {
     waker_.Arm();
     const int64_t round_ns = clock_.SteadyNs();
     TakeNotices();
     size_t bytes = 0;
-    const bool more = Send(bytes);
+    const bool more = Send(bytes, urgent);
     if (over_.load(std::memory_order_acquire)) break;  // the link has gone: who waits for room is not kept
     int64_t sleep_ns = 0;
     {
@@ -116,7 +120,11 @@ void ProducerSession::Run() {
       sleep_ns = more ? 0 : Sleep();
       if (producer_->awaits_input()) wanted_.NotifyAll();
     }
-    if (sleep_ns <= 0) continue;
+    if (sleep_ns <= 0) {
+      urgent.Lapse();
+      continue;
+    }
+    urgent.EndOfTurn();
     waker_.Wait(sleep_ns);
     if (bytes > 0) Pace(round_ns);
   }
@@ -136,11 +144,12 @@ void ProducerSession::TakeNotices() {
   });
 }
 
-bool ProducerSession::Send(size_t& bytes) {
+bool ProducerSession::Send(size_t& bytes, UrgentTurns& urgent) {
   for (size_t i = 0; i < kRoundMessagesMax && bytes < kRoundBytesMax; ++i) {
     std::optional<ProducerMessage> message;
     {
       MutexLock lock(core_mutex_);
+      if (bytes >= kUrgentBytesMax || producer_->reads_disk()) urgent.Lapse();
       message = producer_->Poll(clock_.SteadyNs(), kFirstChunkBytes << std::min(i, kDoublingsMax));
       room_.NotifyAll();
     }

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/random.h"
+#include "base/urgent_turns.h"
 #include "engine/replication.h"
 #include "tap/consumer.h"
 #include "tap/notice_board.h"
@@ -106,7 +107,7 @@ class ProducerSession {
  private:
   void Run();
   /// Adds the chunks' bytes to `bytes`. True: there may be more.
-  bool Send(size_t& bytes);
+  bool Send(size_t& bytes, UrgentTurns& urgent);
   void TakeNotices();
   void SayGoodbye();
   void Pace(int64_t round_ns);

@@ -108,9 +108,27 @@ TEST(ParseConfig, ReplicationIsOffUnlessAskedFor) {
   const Config off = Accept({"--tap-port", "0"});
   EXPECT_FALSE(off.replication.tap_port.has_value());
   EXPECT_FALSE(off.replication.admin_port.has_value());
-  const Config on = Accept({"--tap-port", "11209", "--admin-port", "auto", "--replica-of", "[::1]:11309",
-                            "--node-name", "b", "--tap-window", "64m", "--tombstone-retention", "7",
-                            "--durability", "majority", "--copies", "3", "--listen", "127.0.0.2"});
+  EXPECT_TRUE(off.replication.urgent);
+  const Config on = Accept({"--tap-port",
+                            "11209",
+                            "--admin-port",
+                            "auto",
+                            "--replica-of",
+                            "[::1]:11309",
+                            "--node-name",
+                            "b",
+                            "--tap-window",
+                            "64m",
+                            "--tombstone-retention",
+                            "7",
+                            "--durability",
+                            "majority",
+                            "--copies",
+                            "3",
+                            "--listen",
+                            "127.0.0.2",
+                            "--urgent-replication",
+                            "off"});
   EXPECT_EQ(on.replication.tap_port, 11209);
   EXPECT_EQ(on.replication.admin_port, 0);
   EXPECT_EQ(on.replication.replica_of, "[::1]:11309");
@@ -120,6 +138,7 @@ TEST(ParseConfig, ReplicationIsOffUnlessAskedFor) {
   EXPECT_EQ(on.engine.tombstone_retention_s, 7U);
   EXPECT_EQ(on.engine.durability, engine::DurabilityLevel::kMajority);
   EXPECT_EQ(on.engine.durability_copies, 3U);
+  EXPECT_FALSE(on.replication.urgent);
 }
 
 TEST(ParseConfig, ReplicationSettingsAreChecked) {
