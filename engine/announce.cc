@@ -13,7 +13,7 @@ bool AnnounceLater::Add(Vbid vbucket) {
 }
 
 void AnnounceLater::Tell() {
-  for (size_t i = 0; i < count_; ++i) core_.announce(gathered_[i]);
+  if (count_ > 0) core_.announce({gathered_.data(), count_}, true);
   count_ = 0;
 }
 

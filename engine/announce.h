@@ -8,12 +8,19 @@
 
 #include <array>
 #include <cstddef>
+#include <functional>
+#include <span>
 
 #include "base/types.h"
 
 namespace cairn::engine {
 
 struct Core;
+
+/// There is something new in these vbuckets. `may_work`: the calling thread holds no lock and is between two
+/// batches of a connection, so whoever hears of it may do some tens of microseconds of work on it; else it
+/// returns at once.
+using Announce = std::function<void(std::span<const Vbid> vbuckets, bool may_work)>;
 
 class AnnounceLater {
  public:

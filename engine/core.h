@@ -136,7 +136,7 @@ struct Core {
   std::function<void(Vbid)> hand_to_flusher;
   std::function<void(std::unique_ptr<Preimages>)> hand_to_reclaimer;
   std::function<void()> report_store_failure;
-  std::function<void(Vbid)> announce;           // there is something new for streams
+  Announce announce;                            // there is something new for streams
   std::function<void(Vbid, Seqno)> on_loaded;   // by the warmer: the highest seqno in data of a vbucket
   std::function<void(int64_t now_ns)> on_tick;  // by the pager, every few milliseconds
 
@@ -173,7 +173,8 @@ struct Core {
     if (__builtin_expect(fx.preimages != nullptr, 0)) hand_to_reclaimer(std::move(fx.preimages));
     if (__builtin_expect(fx.announce, 0)) {
       fx.announce = false;
-      if (!AnnounceLater::Take(*this, vb.id())) announce(vb.id());
+      const Vbid vbucket = vb.id();
+      if (!AnnounceLater::Take(*this, vbucket)) announce({&vbucket, 1}, false);
     }
   }
 };

@@ -103,7 +103,7 @@ DurabilityWait Engine::AwaitDurability(const Requirement& requirement, uint64_t 
     bool first = false;
     wait = DurabilityWait(tracker, requirement.vbucket, tracker.Await(requirement, waiter, &first));
     // The write may be on its way already, and its progress in no hurry.
-    if (first && impl_->core.announce) impl_->core.announce(requirement.vbucket);
+    if (first && impl_->core.announce) impl_->core.announce({&requirement.vbucket, 1}, false);
   }
   // What came while the wait was being set up has woken nobody.
   if (DurabilityOutcome(requirement, ticket) != Code::kWouldBlock) waiter->Wake();

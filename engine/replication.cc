@@ -120,7 +120,7 @@ void Listeners::Remove(Replication::ListenerId id) {
   gone->removed = true;
 }
 
-void Listeners::Call(Vbid vbucket) {
+void Listeners::Call(std::span<const Vbid> vbuckets, bool may_work) {
   std::shared_ptr<const List> list;
   {
     MutexLock lock(mutex_);
@@ -128,17 +128,19 @@ void Listeners::Call(Vbid vbucket) {
   }
   for (const std::shared_ptr<Listener>& listener : *list) {
     const std::shared_lock<std::shared_mutex> running(listener->running);
-    if (!listener->removed) listener->callback(vbucket);
+    if (!listener->removed) listener->callback(vbuckets, may_work);
   }
 }
 
 Replication::Replication(const ReplicationParts& parts)
     : rep_(std::make_unique<Rep>(parts)), core_(parts.core) {
-  core_.announce = [rep = rep_.get()](Vbid vbucket) { rep->listeners.Call(vbucket); };
+  core_.announce = [rep = rep_.get()](std::span<const Vbid> vbuckets, bool may_work) {
+    rep->listeners.Call(vbuckets, may_work);
+  };
 }
 Replication::~Replication() = default;
 
-Replication::ListenerId Replication::AddListener(std::function<void(Vbid)> on_operations) {
+Replication::ListenerId Replication::AddListener(Announce on_operations) {
   return rep_->listeners.Add(std::move(on_operations));
 }
 void Replication::RemoveListener(ListenerId id) { rep_->listeners.Remove(id); }

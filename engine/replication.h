@@ -27,6 +27,7 @@
 #include "base/status.h"
 #include "base/types.h"
 #include "checkpoint/checkpoint_manager.h"
+#include "engine/announce.h"
 #include "engine/ops.h"
 #include "proto/meta_record.h"
 
@@ -223,9 +224,9 @@ class Replication {
 
   // --- producing ---
   /// `on_operations` is called by whichever thread has added to a vbucket that has a cursor (or changed its
-  /// state), after its lock was released; it must not block. Cheap: once per batch of a connection or so.
+  /// state), after its lock was released; it must not block. Once per batch of a connection or so.
   using ListenerId = uint64_t;
-  ListenerId AddListener(std::function<void(Vbid)> on_operations);
+  ListenerId AddListener(Announce on_operations);
   /// On return it is not running and will not run again.
   void RemoveListener(ListenerId id);
 

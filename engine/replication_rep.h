@@ -18,11 +18,11 @@ namespace cairn::engine {
 /// a pointer's copy.
 class Listeners {
  public:
-  using Callback = std::function<void(Vbid)>;
+  using Callback = Announce;
   Replication::ListenerId Add(Callback callback) CAIRN_EXCLUDES(mutex_);
   /// On return it is not running and will not run again. Not from inside a callback.
   void Remove(Replication::ListenerId id) CAIRN_EXCLUDES(mutex_);
-  void Call(Vbid vbucket) CAIRN_EXCLUDES(mutex_);
+  void Call(std::span<const Vbid> vbuckets, bool may_work) CAIRN_EXCLUDES(mutex_);
 
  private:
   struct Listener {

@@ -192,7 +192,7 @@ std::optional<ProducerMessage> Producer::Rep::PollControl() {
   return message;
 }
 
-std::optional<ProducerMessage> Producer::Rep::Poll(int64_t now) {
+std::optional<ProducerMessage> Producer::Rep::Poll(int64_t now, bool disk) {
   if (ended) return std::nullopt;
   if (!goodbye) CheckTimes(now);
   if (goodbye) {
@@ -205,7 +205,7 @@ std::optional<ProducerMessage> Producer::Rep::Poll(int64_t now) {
   if (!greeted) return std::nullopt;
   if (std::optional<ProducerMessage> control = PollControl()) return control;
   StepGiving(now);
-  if (credits > 0) FillChunk(now);
+  if (credits > 0) FillChunk(now, disk);
   if (credits > 0 && !writer.empty()) {
     ProducerMessage message;
     message.chunk = writer.Take();
@@ -230,9 +230,9 @@ std::optional<ProducerMessage> Producer::Rep::Poll(int64_t now) {
   return std::nullopt;
 }
 
-std::optional<ProducerMessage> Producer::Poll(int64_t now_ns, size_t chunk_bytes) {
+std::optional<ProducerMessage> Producer::Poll(int64_t now_ns, size_t chunk_bytes, bool disk) {
   rep_->chunk_bytes = std::min(chunk_bytes, rep_->options.chunk_bytes);
-  std::optional<ProducerMessage> message = rep_->Poll(now_ns);
+  std::optional<ProducerMessage> message = rep_->Poll(now_ns, disk);
   if (message) {
     rep_->sent_ns = now_ns;
     ++rep_->info.messages;
@@ -269,7 +269,10 @@ bool Producer::ended() const { return rep_->ended; }
 EndReason Producer::end_reason() const { return rep_->end_reason; }
 size_t Producer::answers_waiting() const { return rep_->answers.size(); }
 
-bool Producer::reads_disk() const { return rep_->current != nullptr || !rep_->backfills.empty(); }
+bool Producer::needs_disk() const {
+  const Rep& rep = *rep_;
+  return rep.current != nullptr || !rep.backfills.empty() || !rep.giving.empty();
+}
 
 bool Producer::awaits_input() const {
   const Rep& rep = *rep_;

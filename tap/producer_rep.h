@@ -93,7 +93,7 @@ struct Producer::Rep {
   // producer.cc: the connection
   void Refuse(EndReason reason, std::string_view text);
   bool Greet(const ConsumerMessage& message);
-  std::optional<ProducerMessage> Poll(int64_t now);
+  std::optional<ProducerMessage> Poll(int64_t now, bool disk);
   std::optional<ProducerMessage> PollControl();
   void CheckTimes(int64_t now);
   void CloseAll();
@@ -112,7 +112,7 @@ struct Producer::Rep {
   StreamInfo Info(const Stream& stream, int64_t now) const;
 
   // producer_stream.cc: what a stream sends
-  void FillChunk(int64_t now);
+  void FillChunk(int64_t now, bool disk);
   Stream* NextBackfill(int64_t now);
   Stream* NextLive();
   void Join(Stream& stream, int64_t now);

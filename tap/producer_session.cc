@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "base/log.h"
 #include "base/thread_role.h"
@@ -18,9 +19,15 @@ constexpr size_t kRoundMessagesMax = 64;
 // applies the beginning while the rest is being read and encoded, and much of it still goes in few messages.
 constexpr size_t kFirstChunkBytes = size_t{4} << 10;
 constexpr size_t kDoublingsMax = 8;  // beyond all that a chunk may be
+constexpr size_t kReadsPerRound = 64;
 constexpr int64_t kSleepMaxNs = 1'000'000'000;
 // More than this at a time is no short turn (base/urgent_turns.h).
 constexpr size_t kUrgentBytesMax = size_t{16} << 10;
+// So long after something was sent the pump dozes, so that the next thread that sends need not wake it.
+constexpr int64_t kQuietNs = 100'000'000;
+
+// When the calling thread, which serves clients, may send again, whatever the session.
+thread_local int64_t may_send_from_ns = 0;
 
 }  // namespace
 
@@ -32,45 +39,13 @@ ProducerSession::ProducerSession(engine::Replication& replication, Clock& clock,
       link_(link),
       notices_(replication.vbucket_count()),
       producer_(std::make_unique<Producer>(replication, options.producer, clock.SteadyNs())) {
-  listener_ = replication_.AddListener([this](Vbid vbucket) {
-    if (notices_.Put(vbucket)) waker_.Wake();
-  });
-  pump_ = std::thread([this] { Run(); });
+  listener_ = replication_.AddListener(
+      [this](std::span<const Vbid> vbuckets, bool may_work) { Hear(vbuckets, may_work); });
 }
 
-ProducerSession::~ProducerSession() { Finish(); }
+ProducerSession::~ProducerSession() { Close(); }
 
-bool ProducerSession::Push(const ConsumerMessage& message) {
-  bool wake = false;
-  {
-    MutexLock lock(core_mutex_);
-    while (producer_ != nullptr && !over_.load(std::memory_order_acquire) &&
-           producer_->answers_waiting() >= options_.answers_max) {
-      room_.Wait(core_mutex_);
-    }
-    if (producer_ == nullptr || over_.load(std::memory_order_acquire)) return false;
-    producer_->OnMessage(message, clock_.SteadyNs());
-    // Most of what a consumer says is progress, which nothing has to be sent for.
-    wake = producer_->NextPollNs() < asleep_until_ns_;
-  }
-  if (wake) waker_.Wake();
-  return true;
-}
-
-void ProducerSession::Rest() {
-  MutexLock lock(core_mutex_);
-  if (producer_ == nullptr || over_.load(std::memory_order_acquire) || producer_->awaits_input()) return;
-  wanted_.WaitFor(core_mutex_, std::chrono::nanoseconds(options_.rest_ns));
-}
-
-void ProducerSession::Finish() {
-  {
-    MutexLock lock(core_mutex_);
-    over_.store(true, std::memory_order_release);
-    room_.NotifyAll();
-  }
-  waker_.Wake();
-  if (pump_.joinable()) pump_.join();
+void ProducerSession::Close() {
   if (listener_ != 0) replication_.RemoveListener(std::exchange(listener_, 0));
   MutexLock lock(core_mutex_);
   if (producer_ == nullptr) return;
@@ -84,7 +59,7 @@ void ProducerSession::End(EndReason reason, std::string_view text) {
     if (producer_ == nullptr) return;
     producer_->End(reason, text);
   }
-  waker_.Wake();
+  Wake();
 }
 
 void ProducerSession::CancelIfStuck(int64_t now_ns) {
@@ -99,101 +74,193 @@ ConnectionInfo ProducerSession::info() const {
   ConnectionInfo info = producer_ == nullptr ? last_info_ : producer_->info(clock_.SteadyNs());
   info.address = options_.address;
   info.producing = true;
-  info.connected = producer_ != nullptr && !over_.load(std::memory_order_acquire);
+  info.connected = producer_ != nullptr && !link_.over();
   return info;
 }
 
-void ProducerSession::Run() {
-  BeginThread("tap-pump");
+void ProducerSession::Run(const ConsumerMessage& first) {
+  {
+    MutexLock lock(core_mutex_);
+    producer_->OnMessage(first, clock_.SteadyNs());
+  }
   UrgentTurns urgent;
-  while (!over_.load(std::memory_order_acquire)) {
-    waker_.Arm();
-    const int64_t round_ns = clock_.SteadyNs();
-    TakeNotices();
-    size_t bytes = 0;
-    const bool more = Send(bytes, urgent);
-    if (over_.load(std::memory_order_acquire)) break;  // the link has gone: who waits for room is not kept
-    int64_t sleep_ns = 0;
+  while (true) {
+    // Whatever was done before a wake that this takes back is seen by what follows.
+    woken_.exchange(false, std::memory_order_acq_rel);
+    Outlook outlook;
+    int64_t paced_ns = 0;
     {
-      MutexLock lock(core_mutex_);
-      if (producer_->ended()) break;
-      sleep_ns = more ? 0 : Sleep();
-      if (producer_->awaits_input()) wanted_.NotifyAll();
+      MutexLock turn(turn_);
+      outlook = outlook_ = Work(urgent);
+      if (sent_ns_ == round_ns_) paced_ns = round_ns_ + options_.pace_ns;
     }
-    if (sleep_ns <= 0) {
+    if (outlook.next == Outlook::Next::kEnd) break;
+    if (outlook.next == Outlook::Next::kWork) {
       urgent.Lapse();
       continue;
     }
     urgent.EndOfTurn();
-    waker_.Wait(sleep_ns);
-    if (bytes > 0) Pace(round_ns);
+    Sleep(outlook);
+    RestUntil(paced_ns);
   }
-  if (!over_.load(std::memory_order_acquire)) SayGoodbye();
+  urgent.Lapse();
+  SayGoodbye();
+  // Whoever is in the listener has sent what it sends when this returns.
+  Close();
+}
+
+ProducerSession::Outlook ProducerSession::Work(UrgentTurns& urgent) {
+  const int64_t now_ns = round_ns_ = clock_.SteadyNs();
+  if (link_.over()) return {Outlook::Next::kEnd};
+  TakeInput(now_ns);
+  TakeNotices();
+  const Sent sent = Send(kRoundBytesMax, &urgent);
+  const int64_t after_ns = clock_.SteadyNs();
   MutexLock lock(core_mutex_);
-  over_.store(true, std::memory_order_release);
-  room_.NotifyAll();
-  wanted_.NotifyAll();
+  if (link_.over() || producer_->ended()) return {Outlook::Next::kEnd};
+  if (sent == Sent::kEnough) return {Outlook::Next::kWork};
+  Outlook outlook{Outlook::Next::kListen, after_ns + kSleepMaxNs};
+  outlook.reads = producer_->answers_waiting() < options_.answers_max;
+  if (sent == Sent::kBlocked) return outlook;
+  outlook.until_ns = std::min(outlook.until_ns, producer_->NextPollNs());
+  if (outlook.until_ns <= after_ns) return {Outlook::Next::kWork};
+  if (producer_->awaits_input() || after_ns - sent_ns_ > kQuietNs) return outlook;
+  outlook.next = Outlook::Next::kDoze;
+  outlook.until_ns = std::min(outlook.until_ns, after_ns + options_.look_ns);
+  return outlook;
+}
+
+// Looking costs a system call when nothing is there. After a doze it can wait.
+void ProducerSession::TakeInput(int64_t now_ns) {
+  if (outlook_.next == Outlook::Next::kDoze && now_ns - looked_ns_ < options_.look_ns) return;
+  looked_ns_ = now_ns;
+  for (size_t i = 0; i < kReadsPerRound; ++i) {
+    {
+      MutexLock lock(core_mutex_);
+      if (producer_->answers_waiting() >= options_.answers_max) return;
+    }
+    Result<std::optional<ConsumerMessage>> message = link_.Read();
+    if (message.ok() && !message->has_value()) return;
+    MutexLock lock(core_mutex_);
+    if (message.ok()) {
+      producer_->OnMessage(**message, clock_.SteadyNs());
+    } else {
+      producer_->End(EndReason::kBadMessage, message.status().message());
+    }
+  }
 }
 
 void ProducerSession::TakeNotices() {
   MutexLock lock(core_mutex_);
-  asleep_until_ns_ = 0;
   notices_.TakeAll([this](Vbid vbucket) {
     core_mutex_.AssertHeld();
     producer_->OnOperations(vbucket);
   });
 }
 
-bool ProducerSession::Send(size_t& bytes, UrgentTurns& urgent) {
-  for (size_t i = 0; i < kRoundMessagesMax && bytes < kRoundBytesMax; ++i) {
+ProducerSession::Sent ProducerSession::Send(size_t bytes_max, UrgentTurns* pump) {
+  size_t bytes = 0;
+  for (size_t i = 0; i < kRoundMessagesMax && bytes < bytes_max; ++i) {
+    if (!link_.CanWrite()) {
+      watch_.GoOn(clock_.SteadyNs());
+      return Sent::kBlocked;
+    }
+    watch_.End();
     std::optional<ProducerMessage> message;
     {
       MutexLock lock(core_mutex_);
-      if (bytes >= kUrgentBytesMax || producer_->reads_disk()) urgent.Lapse();
-      message = producer_->Poll(clock_.SteadyNs(), kFirstChunkBytes << std::min(i, kDoublingsMax));
-      room_.NotifyAll();
+      if (pump != nullptr && (bytes >= kUrgentBytesMax || producer_->needs_disk())) pump->Lapse();
+      const size_t chunk_bytes = kFirstChunkBytes << std::min(i, kDoublingsMax);
+      message = producer_->Poll(clock_.SteadyNs(), chunk_bytes, pump != nullptr);
     }
-    if (!message.has_value()) return false;
+    if (!message.has_value()) return Sent::kAll;
     bytes += message->chunk.size();
     const bool large = message->chunk.size() >= options_.producer.chunk_bytes / 2;
-    watch_.Begin(clock_.SteadyNs());
-    const bool written = link_.Write(*std::move(message));
-    watch_.End();
-    if (!written) {
-      over_.store(true, std::memory_order_release);
-      return false;
-    }
-    if (large) GiveWay();
+    link_.Write(*std::move(message));
+    sent_ns_ = round_ns_;
+    if (large && pump != nullptr) GiveWay();
   }
-  return true;
+  return Sent::kEnough;
 }
 
-// The consumer hangs up when it has read why; a cancellation from here could overtake the text.
-void ProducerSession::SayGoodbye() {
-  const int64_t until_ns = clock_.SteadyNs() + options_.goodbye_ns;
-  while (!over_.load(std::memory_order_acquire)) {
-    waker_.Arm();
-    const int64_t left_ns = until_ns - clock_.SteadyNs();
-    if (left_ns <= 0) {
-      link_.Cancel();
-      return;
-    }
-    if (!over_.load(std::memory_order_acquire)) waker_.Wait(left_ns);
+// --- by the threads that serve clients ---
+
+void ProducerSession::Hear(std::span<const Vbid> vbuckets, bool may_work) {
+  bool news = false;
+  for (const Vbid vbucket : vbuckets) news = notices_.Put(vbucket) || news;
+  if (news && !(may_work && SendHere())) Wake();
+}
+
+// While the pump sleeps its work is done here. True: there is nothing that it would have to be woken for. A
+// thread that sends all the time would serve that much fewer clients, so that it leaves this to the pump.
+bool ProducerSession::SendHere() {
+  const int64_t now_ns = clock_.SteadyNs();
+  if (now_ns < may_send_from_ns) return false;
+  if (!turn_.TryLock()) return false;
+  const bool sleeps = outlook_.next == Outlook::Next::kDoze || outlook_.next == Outlook::Next::kListen;
+  bool done = false;
+  if (sleeps && now_ns - round_ns_ >= options_.pace_ns) {
+    done = SendForThePump(now_ns);
+    const int64_t end_ns = clock_.SteadyNs();
+    may_send_from_ns = end_ns + (options_.here_share - 1) * (end_ns - now_ns);
   }
+  turn_.Unlock();
+  return done;
+}
+
+bool ProducerSession::SendForThePump(int64_t now_ns) {
+  {
+    MutexLock lock(core_mutex_);
+    if (producer_->needs_disk()) return false;
+  }
+  round_ns_ = now_ns;
+  TakeNotices();
+  const Sent sent = Send(options_.here_bytes_max, nullptr);
+  MutexLock lock(core_mutex_);
+  return sent == Sent::kAll && producer_->NextPollNs() >= outlook_.until_ns &&
+         (outlook_.next == Outlook::Next::kListen || !producer_->awaits_input());
+}
+
+// --- the pump's sleep ---
+
+void ProducerSession::Wake() {
+  if (woken_.exchange(true, std::memory_order_acq_rel)) return;
+  MutexLock lock(sleep_mutex_);
+  if (sleeping_ == Outlook::Next::kDoze) doze_.NotifyOne();
+  if (sleeping_ == Outlook::Next::kListen) link_.Interrupt();
+}
+
+void ProducerSession::Sleep(const Outlook& outlook) {
+  const int64_t ns = outlook.until_ns - clock_.SteadyNs();
+  {
+    MutexLock lock(sleep_mutex_);
+    if (ns <= 0 || woken_.load(std::memory_order_acquire)) return;
+    sleeping_ = outlook.next;
+    if (sleeping_ == Outlook::Next::kDoze) doze_.WaitFor(sleep_mutex_, std::chrono::nanoseconds(ns));
+  }
+  if (outlook.next == Outlook::Next::kListen) link_.Wait(ns, outlook.reads);
+  MutexLock lock(sleep_mutex_);
+  sleeping_ = Outlook::Next::kWork;
 }
 
 // What comes right behind a round that has been sent waits for what comes next to it.
-void ProducerSession::Pace(int64_t round_ns) {
-  const int64_t left_ns = round_ns + options_.pace_ns - clock_.SteadyNs();
+void ProducerSession::RestUntil(int64_t ns) const {
+  const int64_t left_ns = ns - clock_.SteadyNs();
   if (left_ns <= 0) return;
   const timespec pause{0, std::min<int64_t>(left_ns, 999'999'999)};
   nanosleep(&pause, nullptr);
 }
 
-int64_t ProducerSession::Sleep() {
-  const int64_t now_ns = clock_.SteadyNs();
-  asleep_until_ns_ = std::min(producer_->NextPollNs(), now_ns + kSleepMaxNs);
-  return asleep_until_ns_ - now_ns;
+// The consumer hangs up when it has read why; a cancellation from here could overtake the text.
+void ProducerSession::SayGoodbye() {
+  const int64_t until_ns = clock_.SteadyNs() + options_.goodbye_ns;
+  while (!link_.over()) {
+    const int64_t left_ns = until_ns - clock_.SteadyNs();
+    if (left_ns <= 0) break;
+    link_.Wait(left_ns, true);
+    static_cast<void>(link_.Read());  // it may have been under way to say something
+  }
+  link_.Cancel();
 }
 
 }  // namespace cairn::tap

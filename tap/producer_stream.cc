@@ -32,9 +32,10 @@ void Producer::Rep::WantBackfill(Stream& stream, int64_t not_before_ns) {
 }
 
 /// Fills the chunk. A snapshot that has been begun comes first; then live streams and one piece of a backfill
-/// take turns, so that neither waits for the other for longer than a chunk.
-void Producer::Rep::FillChunk(int64_t now) {
-  bool backfilled = false;
+/// take turns, so that neither waits for the other for longer than a chunk. Not `disk`: no backfill is
+/// served.
+void Producer::Rep::FillChunk(int64_t now, bool disk) {
+  bool backfilled = !disk;
   while (writer.size() < chunk_bytes) {
     WriteLateFrames();
     // The rest of a snapshot comes first in the next chunk, also if there is room here.
@@ -63,7 +64,7 @@ void Producer::Rep::FillChunk(int64_t now) {
     ServeLive(*stream, now);
   }
   WriteLateFrames();
-  backfill_turn = !backfilled;
+  if (disk) backfill_turn = !backfilled;
 }
 
 void Producer::Rep::AddState(Vbid vbucket, VbucketState state, uint64_t epoch) {

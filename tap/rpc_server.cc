@@ -76,12 +76,14 @@ void RouteRpcLog() {
 struct RpcServer::Rep {
   std::unique_ptr<Acceptor> acceptor;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> door;  // into gRPC
+  std::unique_ptr<grpc::ServerCompletionQueue> calls;
   std::unique_ptr<grpc::Server> server;
   bool stopped = false;
 };
 
 Result<std::unique_ptr<RpcServer>> RpcServer::Start(const Options& options,
-                                                    const std::vector<grpc::Service*>& services) {
+                                                    const std::vector<grpc::Service*>& services,
+                                                    bool asynchronous) {
   RouteRpcLog();
   CAIRN_RETURN_IF_ERROR(CheckExposure(options.addresses, options.tls, options.what + " address"));
   CAIRN_ASSIGN_OR_RETURN(const TlsMaterial tls, LoadTls(options.tls));
@@ -98,6 +100,7 @@ Result<std::unique_ptr<RpcServer>> RpcServer::Start(const Options& options,
   for (grpc::Service* const service : services) builder.RegisterService(service);
   rep->door = builder.experimental().AddExternalConnectionAcceptor(
       grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, MakeCredentials(tls));
+  if (asynchronous) rep->calls = builder.AddCompletionQueue();
   rep->server = builder.BuildAndStart();
   if (rep->server == nullptr) return Status(Code::kInternal, options.what + ": gRPC does not start");
   rep->acceptor->Start([door = rep->door.get()](int listener_fd, UniqueFd fd) {
@@ -119,7 +122,10 @@ void RpcServer::Stop(uint32_t grace_ms) {
   rep_->acceptor->Stop();
   rep_->server->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(grace_ms));
   rep_->server->Wait();
+  if (rep_->calls != nullptr) rep_->calls->Shutdown();
 }
+
+grpc::ServerCompletionQueue& RpcServer::calls() { return *rep_->calls; }
 
 uint16_t RpcServer::port() const { return rep_->acceptor->port(); }
 const std::vector<std::string>& RpcServer::addresses() const { return rep_->acceptor->addresses(); }

@@ -16,7 +16,8 @@
 
 namespace grpc {
 class Service;
-}
+class ServerCompletionQueue;
+}  // namespace grpc
 
 namespace cairn::tap {
 
@@ -38,15 +39,20 @@ class RpcServer {
   };
 
   /// Binds, then serves. INVALID_ARGUMENT: an address off loopback without TLS, or bad certificates.
+  /// `asynchronous`: the services' calls are asked for with calls().
   static Result<std::unique_ptr<RpcServer>> Start(const Options& options,
-                                                  const std::vector<grpc::Service*>& services);
+                                                  const std::vector<grpc::Service*>& services,
+                                                  bool asynchronous = false);
   ~RpcServer();  // stops
   RpcServer(const RpcServer&) = delete;
   RpcServer& operator=(const RpcServer&) = delete;
 
   /// No new connections or calls; running calls have `grace_ms` to end, then they are cancelled. On return
-  /// none runs. A second call does nothing.
+  /// none runs. No call may be asked for any more by then. A second call does nothing.
   void Stop(uint32_t grace_ms);
+
+  /// Where asynchronous calls come out; nothing does after Stop. Lives as long as this.
+  grpc::ServerCompletionQueue& calls();
 
   uint16_t port() const;
   /// "127.0.0.1:7070", … as they were bound.

@@ -1,111 +1,177 @@
 #include "tap/server.h"
 
-#include <grpcpp/server_context.h>
-
 #include <algorithm>
 #include <list>
+#include <system_error>
+#include <thread>
 
 #include "base/log.h"
-#include "proto/tap.grpc.pb.h"
-#include "tap/wire.h"
+#include "base/thread_role.h"
+#include "tap/rpc_call.h"
 
 namespace cairn::tap {
 namespace {
 
 constexpr uint32_t kStopGraceMs = 3'000;
-
-using Stream = grpc::ServerReaderWriter<v1::FromProducer, v1::FromConsumer>;
-
-// "ipv4:127.0.0.1:1234", "ipv6:%5B::1%5D:1234" as people write it.
-std::string ReadablePeer(std::string peer) {
-  peer.erase(0, peer.find(':') == std::string::npos ? 0 : peer.find(':') + 1);
-  for (const auto& [coded, plain] : {std::pair("%5B", "["), std::pair("%5D", "]")}) {
-    const size_t at = peer.find(coded);
-    if (at != std::string::npos) peer.replace(at, 3, plain);
-  }
-  return peer;
-}
+constexpr int64_t kLookNs = 1'000'000'000;
+// How long the end of a call may take to be taken by the other side; of one that is refused, while others
+// wait to be accepted.
+constexpr int64_t kLastWordsNs = 2'000'000'000;
+constexpr int64_t kRefusalNs = 50'000'000;
 
 }  // namespace
 
-class TapServer::Service final : public v1::Tap::Service {
+class TapServer::Service final : public v1::Tap::AsyncService {
  public:
   Service(const Options& options, engine::Replication& replication, Clock& clock)
       : options_(options), replication_(replication), clock_(clock) {}
 
-  grpc::Status Replicate(grpc::ServerContext* context, Stream* stream) override;
+  /// Takes calls, each in a thread of its own, until EndAll.
+  void Accept(grpc::ServerCompletionQueue& accepted);
   void EndAll();
   void Watch();
+  /// Waits for the calls' threads. After EndAll.
+  void Join();
   std::vector<ConnectionInfo> Connections(bool streams) const;
 
  private:
-  // One call, from its beginning to its end; lives on the handler's stack.
-  struct Call final : public ProducerLink {
-    Call(grpc::ServerContext& call_context, Stream& call_stream, int64_t now_ns)
-        : context(call_context), stream(call_stream), begun_ns(now_ns) {}
-
-    bool Write(ProducerMessage message) override {
-      ToWire(std::move(message), out);
-      return stream.Write(out);
-    }
-    void Cancel() override { context.TryCancel(); }
-
-    grpc::ServerContext& context;
-    Stream& stream;
-    const int64_t begun_ns;
-    v1::FromProducer out;  // pump
+  // One call, from its beginning to its end.
+  struct Call {
+    RpcCall rpc;
+    int64_t begun_ns = 0;
+    std::thread thread;
     // Guarded by the service's mutex.
     std::string name;
     ProducerSession* session = nullptr;
     bool replaced = false;
+    bool ended = false;  // its thread does nothing any more
   };
 
-  bool Enter(Call& call);
-  void Leave(Call& call);
+  void AcceptCalls(grpc::ServerCompletionQueue& accepted);
+  void Begin(std::unique_ptr<Call> call);
+  void Run(Call& call);
+  void JoinEnded();
   bool TakeName(Call& call, const std::string& name);
   void SetSession(Call& call, ProducerSession* session);
-  void Serve(Call& call, ConsumerMessage first);
+  std::optional<ConsumerMessage> Hello(Call& call);
+  void Serve(Call& call, const ConsumerMessage& first);
   void Refuse(Call& call, EndReason reason, std::string_view text);
 
   const Options options_;
   engine::Replication& replication_;
   Clock& clock_;
+  std::thread accepting_;
   mutable Mutex mutex_;
   CondVar left_;
-  std::list<Call*> calls_ CAIRN_GUARDED_BY(mutex_);
+  std::list<std::unique_ptr<Call>> calls_ CAIRN_GUARDED_BY(mutex_);
   bool ending_ CAIRN_GUARDED_BY(mutex_) = false;
 };
 
-grpc::Status TapServer::Service::Replicate(grpc::ServerContext* context, Stream* stream) {
-  Call call(*context, *stream, clock_.SteadyNs());
-  if (!Enter(call)) return {grpc::StatusCode::UNAVAILABLE, "shutting down"};
-  v1::FromConsumer in;
-  if (stream->Read(&in)) {
-    Result<ConsumerMessage> first = FromWire(in);
-    Status good = first.status();
-    if (good.ok()) good = Check(*first, replication_.vbucket_count(), true);
-    if (!good.ok()) {
-      Refuse(call, EndReason::kBadMessage, good.message());
-    } else if (!TakeName(call, first->hello->name)) {
-      Refuse(call, EndReason::kClosed, "an older connection of this name does not end");
-    } else {
-      Serve(call, std::move(first).value());
+void TapServer::Service::Accept(grpc::ServerCompletionQueue& accepted) {
+  accepting_ = std::thread([this, &accepted] {
+    BeginThread("tap-calls");
+    AcceptCalls(accepted);
+    void* tag = nullptr;
+    bool ok = false;
+    while (accepted.Next(&tag, &ok)) {
+    }
+  });
+}
+
+// gRPC keeps calls waiting that nobody has asked for.
+void TapServer::Service::AcceptCalls(grpc::ServerCompletionQueue& accepted) {
+  while (true) {
+    auto call = std::make_unique<Call>();
+    {
+      MutexLock lock(mutex_);
+      if (ending_) return;  // the queue may be shut down
+      call->rpc.Request(*this, accepted, call.get());
+    }
+    void* tag = nullptr;
+    bool ok = false;
+    if (!accepted.Next(&tag, &ok) || !ok) return;
+    JoinEnded();
+    Begin(std::move(call));
+  }
+}
+
+void TapServer::Service::Begin(std::unique_ptr<Call> call) {
+  Call& begun = *call;
+  begun.begun_ns = clock_.SteadyNs();
+  begun.rpc.Begin();
+  bool refused = false;
+  {
+    MutexLock lock(mutex_);
+    refused = ending_ || calls_.size() >= options_.rpc.threads_max;
+    if (!refused) {
+      try {
+        begun.thread = std::thread([this, &begun] { Run(begun); });
+        calls_.push_back(std::move(call));
+      } catch (const std::system_error& error) {
+        CAIRN_LOG(kWarn, "consumer at {}: {}", begun.rpc.peer(), error.what());
+        refused = true;
+      }
     }
   }
-  Leave(call);
-  return grpc::Status::OK;
+  if (refused)
+    begun.rpc.Finish({grpc::StatusCode::RESOURCE_EXHAUSTED, "too many calls, or shutting down"}, kRefusalNs);
 }
 
-bool TapServer::Service::Enter(Call& call) {
+void TapServer::Service::Run(Call& call) {
+  BeginThread("tap-pump");
+  if (std::optional<ConsumerMessage> first = Hello(call)) {
+    const std::string name = first->hello->name;
+    if (!TakeName(call, name)) {
+      Refuse(call, EndReason::kClosed, "an older connection of this name does not end");
+    } else {
+      Serve(call, *first);
+    }
+  }
+  call.rpc.Finish(grpc::Status::OK, kLastWordsNs);
   MutexLock lock(mutex_);
-  if (!ending_) calls_.push_back(&call);
-  return !ending_;
-}
-
-void TapServer::Service::Leave(Call& call) {
-  MutexLock lock(mutex_);
-  calls_.remove(&call);
+  call.name.clear();
+  call.ended = true;
   left_.NotifyAll();
+}
+
+// What is no hello is answered with a goodbye, silence with a cancellation, by Watch.
+std::optional<ConsumerMessage> TapServer::Service::Hello(Call& call) {
+  while (!call.rpc.over()) {
+    Result<std::optional<ConsumerMessage>> first = call.rpc.Read();
+    if (first.ok() && !first->has_value()) {
+      call.rpc.Wait(kLookNs, true);
+      continue;
+    }
+    Status good = first.status();
+    if (good.ok()) good = Check(**first, replication_.vbucket_count(), true);
+    if (good.ok()) return std::move(first).value();
+    Refuse(call, EndReason::kBadMessage, good.message());
+    break;
+  }
+  return std::nullopt;
+}
+
+void TapServer::Service::JoinEnded() {
+  std::list<std::unique_ptr<Call>> ended;
+  {
+    MutexLock lock(mutex_);
+    for (auto it = calls_.begin(); it != calls_.end();) {
+      const auto next = std::next(it);
+      if ((*it)->ended) ended.splice(ended.end(), calls_, it);
+      it = next;
+    }
+  }
+  for (const std::unique_ptr<Call>& call : ended) call->thread.join();
+}
+
+void TapServer::Service::Join() {
+  if (accepting_.joinable()) accepting_.join();
+  std::list<std::unique_ptr<Call>> calls;
+  {
+    MutexLock lock(mutex_);
+    calls.swap(calls_);
+  }
+  for (const std::unique_ptr<Call>& call : calls) call->thread.join();
 }
 
 // The older call of this name has to be over first: what it reported as a replica is forgotten when it ends.
@@ -113,9 +179,9 @@ bool TapServer::Service::TakeName(Call& call, const std::string& name) {
   const int64_t until_ns = clock_.SteadyNs() + options_.replaced_ns;
   MutexLock lock(mutex_);
   while (!ending_ && !call.replaced) {
-    const auto same = std::find_if(calls_.begin(), calls_.end(), [&](Call* other) {
+    const auto same = std::find_if(calls_.begin(), calls_.end(), [&](const std::unique_ptr<Call>& other) {
       mutex_.AssertHeld();
-      return other != &call && other->name == name;
+      return other.get() != &call && other->name == name;
     });
     if (same == calls_.end()) {
       call.name = name;
@@ -123,9 +189,9 @@ bool TapServer::Service::TakeName(Call& call, const std::string& name) {
     }
     if (!(*same)->replaced) {
       CAIRN_LOG(kWarn, "consumer {} connects again from {}: its older connection is ended", name,
-                ReadablePeer(call.context.peer()));
+                call.rpc.peer());
       (*same)->replaced = true;
-      (*same)->Cancel();
+      (*same)->rpc.Cancel();
     }
     const int64_t left_ns = until_ns - clock_.SteadyNs();
     if (left_ns <= 0) return false;
@@ -140,27 +206,14 @@ void TapServer::Service::SetSession(Call& call, ProducerSession* session) {
   if (session != nullptr && ending_) session->End(EndReason::kShutdown, "shutting down");
 }
 
-void TapServer::Service::Serve(Call& call, ConsumerMessage first) {
+void TapServer::Service::Serve(Call& call, const ConsumerMessage& first) {
   ProducerSession::Options options = options_.session;
-  options.address = ReadablePeer(call.context.peer());
-  const std::string name = first.hello->name;
-  ProducerSession session(replication_, clock_, options, call);
+  options.address = call.rpc.peer();
+  const std::string& name = first.hello->name;
+  ProducerSession session(replication_, clock_, options, call.rpc);
   SetSession(call, &session);
   CAIRN_LOG(kInfo, "consumer {} at {}: connected", name, options.address);
-  bool open = session.Push(first);
-  v1::FromConsumer in;
-  while (open && call.stream.Read(&in)) {
-    Result<ConsumerMessage> message = FromWire(in);
-    if (!message.ok()) {
-      session.End(EndReason::kBadMessage, message.status().message());
-      continue;
-    }
-    open = session.Push(*message);
-    if (open) session.Rest();
-  }
-  // A pump that waits for a consumer that has hung up waits no longer.
-  call.Cancel();
-  session.Finish();
+  session.Run(first);
   SetSession(call, nullptr);
   const ConnectionInfo info = session.info();
   CAIRN_LOG(kInfo, "consumer {} at {}: gone after {} messages{}{}", name, options.address, info.messages,
@@ -168,34 +221,35 @@ void TapServer::Service::Serve(Call& call, ConsumerMessage first) {
 }
 
 void TapServer::Service::Refuse(Call& call, EndReason reason, std::string_view text) {
-  CAIRN_LOG(kWarn, "consumer at {} refused: {}", ReadablePeer(call.context.peer()), EscapeKey(text, 300));
+  CAIRN_LOG(kWarn, "consumer at {} refused: {}", call.rpc.peer(), EscapeKey(text, 300));
   ProducerMessage message;
   message.goodbye = reason;
   message.goodbye_text = text;
-  static_cast<void>(call.Write(std::move(message)));
+  call.rpc.Write(std::move(message));
 }
 
 void TapServer::Service::EndAll() {
   MutexLock lock(mutex_);
   ending_ = true;
-  for (Call* const call : calls_) {
+  for (const std::unique_ptr<Call>& call : calls_) {
     if (call->session != nullptr) {
       call->session->End(EndReason::kShutdown, "shutting down");
-    } else {
-      call->Cancel();
+    } else if (!call->ended) {
+      call->rpc.Cancel();
     }
   }
   left_.NotifyAll();
 }
 
 void TapServer::Service::Watch() {
+  JoinEnded();
   const int64_t now_ns = clock_.SteadyNs();
   MutexLock lock(mutex_);
-  for (Call* const call : calls_) {
+  for (const std::unique_ptr<Call>& call : calls_) {
     if (call->session != nullptr) {
       call->session->CancelIfStuck(now_ns);
-    } else if (call->name.empty() && now_ns - call->begun_ns > options_.hello_ns) {
-      call->Cancel();
+    } else if (!call->ended && call->name.empty() && now_ns - call->begun_ns > options_.hello_ns) {
+      call->rpc.Cancel();
     }
   }
 }
@@ -203,7 +257,7 @@ void TapServer::Service::Watch() {
 std::vector<ConnectionInfo> TapServer::Service::Connections(bool streams) const {
   std::vector<ConnectionInfo> infos;
   MutexLock lock(mutex_);
-  for (const Call* const call : calls_) {
+  for (const std::unique_ptr<Call>& call : calls_) {
     if (call->session == nullptr) continue;
     infos.push_back(call->session->info());
     infos.back().name = call->name;
@@ -215,7 +269,9 @@ std::vector<ConnectionInfo> TapServer::Service::Connections(bool streams) const 
 Result<std::unique_ptr<TapServer>> TapServer::Start(const Options& options, engine::Replication& replication,
                                                     Clock& clock) {
   auto service = std::make_unique<Service>(options, replication, clock);
-  CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<RpcServer> rpc, RpcServer::Start(options.rpc, {service.get()}));
+  CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<RpcServer> rpc,
+                         RpcServer::Start(options.rpc, {service.get()}, true));
+  service->Accept(rpc->calls());
   return std::unique_ptr<TapServer>(new TapServer(std::move(service), std::move(rpc)));
 }
 
@@ -227,6 +283,7 @@ TapServer::~TapServer() { Stop(); }
 void TapServer::Stop() {
   service_->EndAll();
   rpc_->Stop(kStopGraceMs);
+  service_->Join();
 }
 
 void TapServer::Watch() { service_->Watch(); }

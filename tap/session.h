@@ -1,10 +1,12 @@
 #pragma once
 // Sessions: a Producer or a Consumer with the thread that drives it and the connection it speaks over. What a
-// connection is, is hidden behind a link: gRPC (tap/rpc_links.h), or a test's.
+// connection is, is hidden behind a link: gRPC (tap/rpc_call.h, tap/rpc_channel.h), or a test's.
 //
-// Producing: one RPC has a reader (the RPC's own thread, which calls Push) and a pump (this class's thread),
-// which alone sends. Consuming: one source has an owner thread, which dials, applies and sends, and a reader
-// thread for as long as there is a connection, which does the same while the owner sleeps.
+// Producing: one thread a call, the pump. It reads what the consumer says and sends. While it sleeps, a
+// thread that has executed writes sends them itself, and its clients are answered afterwards: the write is
+// applied one thread's awakening earlier, and what a client has been told has left the process. Consuming:
+// one source has an owner thread, which dials, applies and sends, and a reader thread for as long as there is
+// a connection, which does the same while the owner sleeps.
 
 #include <atomic>
 #include <cstdint>
@@ -12,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -28,13 +31,25 @@
 
 namespace cairn::tap {
 
-/// The way to a consumer.
+/// The way to a consumer. By one thread at a time, except what says otherwise; nothing but Wait waits.
 class ProducerLink {
  public:
   virtual ~ProducerLink() = default;
-  /// One thread at a time. False: the connection is gone. May wait for the other side to read.
-  virtual bool Write(ProducerMessage message) = 0;
-  /// Ends the connection; a Write or the reader's Read returns. Any thread.
+  /// What was written is on its way; false for as long as the other side, or the network, takes nothing.
+  virtual bool CanWrite() = 0;
+  /// Only when CanWrite.
+  virtual void Write(ProducerMessage message) = 0;
+  /// The next message that has come, if any. INVALID_ARGUMENT: one that cannot be understood.
+  virtual Result<std::optional<ConsumerMessage>> Read() = 0;
+  /// Nothing comes or arrives any more. Any thread.
+  virtual bool over() = 0;
+  /// Until something was written, a message has come (at once if one is there, and `input`), the connection
+  /// is over, or Interrupt; at most for so long. Also returns for no reason. By one thread, while another may
+  /// call the others: CanWrite is then told by this one's return only.
+  virtual void Wait(int64_t ns, bool input) = 0;
+  /// The Wait that goes on, or else the next one, returns. Any thread.
+  virtual void Interrupt() = 0;
+  /// Ends the connection. Any thread.
   virtual void Cancel() = 0;
 };
 
@@ -56,10 +71,15 @@ class ConsumerLink {
 /// Makes a link to an address. An error: the certificates cannot be read.
 using Dialer = std::function<Result<std::unique_ptr<ConsumerLink>>(const std::string& address)>;
 
-/// Since when a thread has been in a Write; so that somebody else can end a connection that takes nothing.
+/// Since when a write has not gone out; so that somebody else can end a connection that takes nothing.
 class WriteWatch {
  public:
   void Begin(int64_t now_ns) { since_ns_.store(now_ns, std::memory_order_relaxed); }
+  /// Nothing when it has begun already.
+  void GoOn(int64_t now_ns) {
+    int64_t none = 0;
+    since_ns_.compare_exchange_strong(none, now_ns, std::memory_order_relaxed);
+  }
   void End() { since_ns_.store(0, std::memory_order_relaxed); }
   bool StuckFor(int64_t ns, int64_t now_ns) const {
     const int64_t since_ns = since_ns_.load(std::memory_order_relaxed);
@@ -78,25 +98,25 @@ class ProducerSession {
     // A round begins so much after one that sent all there was: under load operations are gathered instead of
     // sent one by one. After a pause the first one goes at once.
     int64_t pace_ns = 60'000;
-    int64_t stuck_ns = 30'000'000'000;   // a Write that lasts longer ends the connection
+    int64_t stuck_ns = 30'000'000'000;   // a write that takes longer ends the connection
     int64_t goodbye_ns = 2'000'000'000;  // after a goodbye the consumer has so long to hang up
     size_t answers_max = 8'192;          // that wait to be sent; then nothing more is read
-    int64_t rest_ns = 9'000'000;         // see Rest; progress comes every 10 ms
+    // How often input is looked for while nothing is needed of the consumer; progress comes every 10 ms. A
+    // thread that waits in gRPC is woken by every message that another one sends, for nothing.
+    int64_t look_ns = 9'000'000;
+    // Of threads that serve clients: what they send at most at a time, and what share of their time.
+    size_t here_bytes_max = size_t{16} << 10;
+    int64_t here_share = 4;  // a fourth
   };
 
   ProducerSession(engine::Replication& replication, Clock& clock, const Options& options, ProducerLink& link);
-  ~ProducerSession();  // like Finish
+  ~ProducerSession();
   ProducerSession(const ProducerSession&) = delete;
   ProducerSession& operator=(const ProducerSession&) = delete;
 
-  /// A message, from the reader. Waits when too many answers wait. False: the session is over, stop reading.
-  bool Push(const ConsumerMessage& message);
-  /// Waits a little as long as nothing is needed of the consumer, at most `rest_ns`; from the reader, between
-  /// two messages. A thread that waits in gRPC for a message is woken by every message that another one sends
-  /// on the same call, thousands of times a second, for nothing.
-  void Rest();
-  /// Nothing comes any more; from the reader. On return the pump has ended and the producer is gone.
-  void Finish();
+  /// Serves the consumer, whose first message this is, until it or the connection goes; on return the
+  /// producer is gone. Once.
+  void Run(const ConsumerMessage& first);
 
   /// Any thread: ends with a goodbye.
   void End(EndReason reason, std::string_view text);
@@ -105,31 +125,51 @@ class ProducerSession {
   ConnectionInfo info() const;
 
  private:
-  void Run();
-  /// Adds the chunks' bytes to `bytes`. True: there may be more.
-  bool Send(size_t& bytes, UrgentTurns& urgent);
-  void TakeNotices();
+  enum class Sent : uint8_t { kAll, kEnough, kBlocked };  // kBlocked: the link takes nothing at the moment
+  /// What the pump does next, after some work.
+  struct Outlook {
+    enum class Next : uint8_t { kWork, kDoze, kListen, kEnd } next = Next::kWork;
+    int64_t until_ns = 0;  // when there is something to do although nothing happens
+    bool reads = true;     // a message that has come would be read
+  };
+
+  void Hear(std::span<const Vbid> vbuckets, bool may_work);
+  bool SendHere();
+  bool SendForThePump(int64_t now_ns) CAIRN_REQUIRES(turn_);
+  Outlook Work(UrgentTurns& urgent) CAIRN_REQUIRES(turn_);
+  void TakeInput(int64_t now_ns) CAIRN_REQUIRES(turn_);
+  void TakeNotices() CAIRN_REQUIRES(turn_);
+  /// Another thread than the pump: what would have to be read from disk is left.
+  Sent Send(size_t bytes_max, UrgentTurns* pump) CAIRN_REQUIRES(turn_);
+  void Wake() CAIRN_EXCLUDES(sleep_mutex_);
+  void Sleep(const Outlook& outlook) CAIRN_EXCLUDES(sleep_mutex_);
+  void RestUntil(int64_t ns) const;
   void SayGoodbye();
-  void Pace(int64_t round_ns);
-  /// For how long there is nothing to do unless something comes: the pump may be woken early from now on.
-  int64_t Sleep() CAIRN_REQUIRES(core_mutex_);
+  void Close();
 
   engine::Replication& replication_;
   Clock& clock_;
   const Options options_;
   ProducerLink& link_;
   NoticeBoard notices_;
-  Waker waker_;
   WriteWatch watch_;
-  std::atomic<bool> over_{false};  // no more input, or the link is gone
+
+  Mutex turn_;  // held by who works: the pump, or a thread that sends while the pump sleeps
+  Outlook outlook_ CAIRN_GUARDED_BY(turn_);        // of the pump, when it sleeps
+  int64_t round_ns_ CAIRN_GUARDED_BY(turn_) = 0;   // when the last round began
+  int64_t sent_ns_ CAIRN_GUARDED_BY(turn_) = 0;    // … that sent something
+  int64_t looked_ns_ CAIRN_GUARDED_BY(turn_) = 0;  // for input
+
   mutable Mutex core_mutex_;
   std::unique_ptr<Producer> producer_ CAIRN_GUARDED_BY(core_mutex_);
-  ConnectionInfo last_info_ CAIRN_GUARDED_BY(core_mutex_);     // once the producer is gone
-  CondVar room_;                                               // for answers
-  CondVar wanted_;                                             // the reader: something is
-  int64_t asleep_until_ns_ CAIRN_GUARDED_BY(core_mutex_) = 0;  // of the pump; 0: it is awake
+  ConnectionInfo last_info_ CAIRN_GUARDED_BY(core_mutex_);  // once the producer is gone
+
+  std::atomic<bool> woken_{false};
+  Mutex sleep_mutex_;
+  Outlook::Next sleeping_ CAIRN_GUARDED_BY(sleep_mutex_) = Outlook::Next::kWork;
+  CondVar doze_;
+
   engine::Replication::ListenerId listener_ = 0;
-  std::thread pump_;
 };
 
 class ConsumerSession {

@@ -38,7 +38,7 @@ class FetcherTest : public ::testing::Test {
   void SetUp() override {
     SetLogLevel(LogLevel::kOff);
     core_.hand_to_flusher = [](Vbid) {};
-    core_.announce = [](Vbid) {};
+    core_.announce = [](std::span<const Vbid>, bool) {};
     MutexLock lock(vb_.mutex);
     vb_.OpenSequence(true, 1, core_.Now());
   }

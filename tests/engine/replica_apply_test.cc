@@ -235,7 +235,8 @@ TEST_F(Replica, KeepsOnlySoMuchEvidence) {
 TEST_F(Replica, AStreamIsToldOnceUntilItReads) {
   OpenBoth();
   std::vector<Vbid> told;
-  const Replication::ListenerId id = a.R().AddListener([&](Vbid vb) { told.push_back(vb); });
+  const Replication::ListenerId id = a.R().AddListener(
+      [&](std::span<const Vbid> vbs, bool) { told.insert(told.end(), vbs.begin(), vbs.end()); });
   const auto keys = Keys(200);
   SetAll(keys, "v-");
   EXPECT_EQ(told.size(), 4u) << "one for each vbucket, whatever was written since";
@@ -330,7 +331,7 @@ TEST_F(Replica, WhatABatchDidIsToldAtItsEnd) {
   a.Open(options);
   for (uint16_t vb = 0; vb < 64; ++vb) ASSERT_TRUE(a.R().OpenCursor(Vbid(vb), "x", Seqno(0)).ok());
   std::set<Vbid> told;
-  a.R().AddListener([&](Vbid vb) { told.insert(vb); });
+  a.R().AddListener([&](std::span<const Vbid> vbs, bool) { told.insert(vbs.begin(), vbs.end()); });
   const auto keys = Keys(10);
   {
     AnnounceLater batch = a.E()->AnnounceAtEnd();
@@ -368,7 +369,7 @@ TEST_F(Replica, AStreamThatIsDroppedOrWhoseSequenceIsReplacedHearsOfIt) {
   for (int i = 0; i < 40; ++i)
     ASSERT_EQ(a.E().Set("k" + std::to_string(i), std::string(50'000, 'v')), Code::kOk);
   int told = 0;
-  a.R().AddListener([&](Vbid) { ++told; });
+  a.R().AddListener([&](std::span<const Vbid>, bool) { ++told; });
   a.Persist();
   clock_.Advance(kSecondNs);
   a.Background(10);

@@ -63,8 +63,8 @@ void Node::Start() {
   ++life_;
   world_.Note("node.up", {index_, life_});
   world_.oracle.Restarted(index_);
-  listener_ = replication().AddListener([this](Vbid vbucket) {
-    notices_.push_back(vbucket);
+  listener_ = replication().AddListener([this](std::span<const Vbid> vbuckets, bool) {
+    notices_.insert(notices_.end(), vbuckets.begin(), vbuckets.end());
     if (notices_scheduled_) return;
     notices_scheduled_ = true;
     world_.queue.After(50 * kUs, [this, life = life_] {

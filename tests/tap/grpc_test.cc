@@ -33,8 +33,17 @@ class RawConsumer {
     EXPECT_TRUE(link_->Open());
   }
   ~RawConsumer() {
+    if (!finished_) static_cast<void>(End());
+  }
+  /// Why the call ended.
+  Status End() {
+    finished_ = true;
     link_->Cancel();
-    static_cast<void>(link_->Finish());
+    return link_->Finish();
+  }
+  Status Ended() {
+    finished_ = true;
+    return link_->Finish();
   }
   static ConsumerMessage Hello(const std::string& name) {
     ConsumerMessage message;
@@ -61,6 +70,7 @@ class RawConsumer {
 
  private:
   std::unique_ptr<ConsumerLink> link_;
+  bool finished_ = false;
 };
 
 TEST(TapOverGrpc, AReplicaGetsWhatIsThereAndWhatComes) {
@@ -445,6 +455,50 @@ TEST_F(TapServerTest, AConsumerThatTakesNothingIsEnded) {
   ASSERT_TRUE(lazy.Say(hello));
   ASSERT_TRUE(Eventually([&] { return server_->Connections(false).size() == 1; }));
   EXPECT_TRUE(WatchedEventually([&] { return server_->Connections(false).empty(); }));
+}
+
+TEST_F(TapServerTest, CallsBeyondTheLimitAreRefusedAndPlacesComeBack) {
+  options_.rpc.threads_max = 2;
+  Start();
+  RawConsumer first(address());
+  ASSERT_TRUE(first.Say(RawConsumer::Hello("first")));
+  ASSERT_TRUE(first.Hear().has_value());
+  {
+    RawConsumer second(address());
+    ASSERT_TRUE(second.Say(RawConsumer::Hello("second")));
+    ASSERT_TRUE(second.Hear().has_value());
+    RawConsumer third(address());
+    static_cast<void>(third.Say(RawConsumer::Hello("third")));
+    while (third.Hear().has_value()) {
+    }
+    EXPECT_THAT(third.Ended().ToString(), HasSubstr("too many calls"));
+  }
+  EXPECT_TRUE(Eventually([&] {
+    RawConsumer next(address());
+    return next.Say(RawConsumer::Hello("next")) && next.Hear().has_value();
+  }));
+  EXPECT_TRUE(first.Say({})) << "the others did not notice";
+}
+
+// Many who come, say something or nothing, and go: each call has a thread of its own, which must end.
+TEST_F(TapServerTest, ConsumersThatComeAndGoLeaveNothing) {
+  Start();
+  std::vector<std::thread> strangers;
+  for (int t = 0; t < 4; ++t) {
+    strangers.emplace_back([this, t] {
+      for (int i = 0; i < 25; ++i) {
+        RawConsumer consumer(address());
+        if (i % 3 == 0) continue;
+        static_cast<void>(consumer.Say(RawConsumer::Hello("c" + std::to_string(i % 5 == 0 ? 0 : t))));
+        if (i % 3 == 1) static_cast<void>(consumer.Hear());
+      }
+    });
+  }
+  for (std::thread& stranger : strangers) stranger.join();
+  EXPECT_TRUE(Eventually([&] { return server_->Connections(false).empty(); }));
+  RawConsumer last(address());
+  ASSERT_TRUE(last.Say(RawConsumer::Hello("last")));
+  EXPECT_TRUE(last.Hear().has_value());
 }
 
 TEST_F(TapServerTest, StopSaysGoodbye) {

@@ -36,7 +36,9 @@ class Pipe {
   void Connect() {
     Cut();
     producer = std::make_unique<Producer>(source_->R(), producer_options, now());
-    listener_ = source_->R().AddListener([this](Vbid vbucket) { notices_.push_back(vbucket); });
+    listener_ = source_->R().AddListener([this](std::span<const Vbid> vbuckets, bool) {
+      notices_.insert(notices_.end(), vbuckets.begin(), vbuckets.end());
+    });
     consumer->Connected(now());
   }
   /// Whatever is under way is lost.

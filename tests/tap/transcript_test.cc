@@ -176,7 +176,9 @@ class Interpreter {
     Producer::Options options;
     options.name = "source";
     producer_ = std::make_unique<Producer>(source_.R(), options, clock_.SteadyNs());
-    listener_ = source_.R().AddListener([this](Vbid vbucket) { notices_.push_back(vbucket); });
+    listener_ = source_.R().AddListener([this](std::span<const Vbid> vbuckets, bool) {
+      notices_.insert(notices_.end(), vbuckets.begin(), vbuckets.end());
+    });
     Hello hello;
     std::tie(hello.version_min, hello.version_max) = arguments.Range("versions", 1, 1);
     std::istringstream features(arguments.Text("features", "digest,takeover,keys-only"));
