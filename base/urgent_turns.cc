@@ -10,7 +10,9 @@
 #include <cerrno>
 #include <cstring>
 #include <thread>
+#include <utility>
 
+#include "base/mutex.h"
 #include "base/sched_attr.h"
 
 namespace cairn {
@@ -61,7 +63,8 @@ void SetRunLimit() {
   setrlimit(RLIMIT_RTTIME, &limit);
 }
 
-// Sent to the thread that has run for too long. Both calls are plain system calls.
+// The kernel sends it to the process and delivers it to the thread that has run for too long, as nobody
+// blocks it. Both calls are plain system calls.
 void OnRanTooLong(int /*signal*/) {
   const int saved_errno = errno;
   if (is_urgent != 0) {
@@ -71,6 +74,29 @@ void OnRanTooLong(int /*signal*/) {
   }
   SetRunLimit();
   errno = saved_errno;
+}
+
+// By all threads of the process together, in nanoseconds: grows by their CPU time, as urgent ones or not,
+// shrinks by half of the time that passes.
+struct Debt {
+  Mutex mutex;
+  int64_t ns CAIRN_GUARDED_BY(mutex) = 0;
+  int64_t looked_ns CAIRN_GUARDED_BY(mutex) = 0;
+};
+
+// Threads may outlive main.
+Debt& AllDebt() {
+  static Debt& all = *new Debt;
+  return all;
+}
+
+int64_t AddToDebt(int64_t used_ns) {
+  const int64_t now_ns = NowNs(CLOCK_MONOTONIC);
+  Debt& debt = AllDebt();
+  MutexLock lock(debt.mutex);
+  const int64_t paid_ns = std::max<int64_t>(now_ns - std::exchange(debt.looked_ns, now_ns), 0) / kShare;
+  debt.ns = std::clamp<int64_t>(debt.ns + used_ns - paid_ns, 0, 2 * kDebtMaxNs);
+  return debt.ns;
 }
 
 // On a thread of its own, as it may have to stay what it becomes.
@@ -90,6 +116,9 @@ std::string EnableUrgentTurns() {
   if (sched_getscheduler(0) != SCHED_OTHER)
     return "the process was started with a scheduling class of its own";
   rlimit limit{};
+  if (getrlimit(RLIMIT_CPU, &limit) != 0 || limit.rlim_cur != RLIM_INFINITY) {
+    return "RLIMIT_CPU is set, whose signal is the same";
+  }
   if (getrlimit(RLIMIT_RTTIME, &limit) != 0 || limit.rlim_max != RLIM_INFINITY) {
     return "RLIMIT_RTTIME has a hard limit, at which the kernel would end the process";
   }
@@ -112,7 +141,6 @@ UrgentTurns::UrgentTurns() : enabled_(granted.load(std::memory_order_acquire)) {
   nice_ = getpriority(PRIO_PROCESS, static_cast<id_t>(gettid()));
   ordinary_nice = nice_;
   cpu_ns_ = NowNs(CLOCK_THREAD_CPUTIME_ID);
-  wall_ns_ = NowNs(CLOCK_MONOTONIC);
 }
 
 UrgentTurns::~UrgentTurns() { Lapse(); }
@@ -126,13 +154,9 @@ void UrgentTurns::Lapse() {
 void UrgentTurns::EndOfTurn() {
   if (!enabled_) return;
   const int64_t cpu_ns = NowNs(CLOCK_THREAD_CPUTIME_ID);
-  const int64_t wall_ns = NowNs(CLOCK_MONOTONIC);
-  const int64_t used_ns = cpu_ns - cpu_ns_ - (wall_ns - wall_ns_) / kShare;
-  debt_ns_ = std::clamp<int64_t>(debt_ns_ + used_ns, 0, 2 * kDebtMaxNs);
-  cpu_ns_ = cpu_ns;
-  wall_ns_ = wall_ns;
-  if (debt_ns_ > kDebtMaxNs) return Lapse();
-  if (is_urgent != 0 || debt_ns_ > kDebtMaxNs / 2) return;
+  const int64_t debt_ns = AddToDebt(cpu_ns - std::exchange(cpu_ns_, cpu_ns));
+  if (debt_ns > kDebtMaxNs) return Lapse();
+  if (is_urgent != 0 || debt_ns > kDebtMaxNs / 2) return;
   is_urgent = BecomeUrgent() ? 1 : 0;
 }
 

@@ -7,10 +7,10 @@
 // it waits behind threads of less weight too, up to a tick of the clock (4 ms at 250 Hz). Of a write's way to
 // a replica that was the slowest percent.
 //
-// Bounds, as such a thread could keep others from running: it is urgent for at most half of its CPU's time
-// and never for more than two milliseconds at once, by its own account; and the kernel tells us
-// (RLIMIT_RTTIME, SIGXCPU) when it has run for ten without sleeping, whatever it does there, upon which it is
-// an ordinary thread again. Threads that it starts are ordinary.
+// Bounds, as such threads could keep others from running: all of a process together are urgent for at most
+// half of one CPU's time, and not for more than two milliseconds at once, by their own account; and the
+// kernel tells us (RLIMIT_RTTIME, SIGXCPU) when one has run for ten without sleeping, whatever it does there,
+// upon which it is an ordinary thread again. Threads that they start are ordinary.
 //
 // Without the right to it (root, CAP_SYS_NICE, RLIMIT_RTPRIO), or before EnableUrgentTurns, nothing here does
 // anything.
@@ -49,11 +49,8 @@ class UrgentTurns {
 
  private:
   bool enabled_ = false;
-  int nice_ = 0;  // of the thread as an ordinary one
-  // What it has used of late, as urgent or not: grows by its CPU time, shrinks by half of the time that
-  // passes.
-  int64_t debt_ns_ = 0;
-  int64_t cpu_ns_ = 0, wall_ns_ = 0;  // when that was looked at
+  int nice_ = 0;        // of the thread as an ordinary one
+  int64_t cpu_ns_ = 0;  // the thread's, at the end of the last turn
 };
 
 }  // namespace cairn

@@ -29,12 +29,13 @@ class AnnounceLater {
   }
   ~AnnounceLater() {
     if (outer_ != nullptr) return;
+    Tell(true);
     current_ = nullptr;
-    Tell();
+    Tell(false);  // what that has caused
   }
   /// What is gathered until now; before something that takes long. Of the outermost.
   void TellNow() {
-    if (outer_ == nullptr) Tell();
+    if (outer_ == nullptr) Tell(true);
   }
   AnnounceLater(const AnnounceLater&) = delete;
   AnnounceLater& operator=(const AnnounceLater&) = delete;
@@ -48,7 +49,7 @@ class AnnounceLater {
   static constexpr size_t kGatheredMax = 32;
 
   bool Add(Vbid vbucket);
-  void Tell();
+  void Tell(bool may_work);
 
   static constinit thread_local AnnounceLater* current_;
   const Core& core_;

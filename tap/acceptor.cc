@@ -16,6 +16,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/thread_role.h"
+#include "tap/rpc_limits.h"
 
 namespace cairn::tap {
 namespace {
@@ -229,6 +230,9 @@ void Acceptor::Take(int listener, UniqueFd fd, const in6_addr& peer) {
   }
   const int on = 1;
   setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  // A peer that takes nothing keeps gRPC from ending its calls.
+  const int silence_ms = kKeepaliveTimeMs + kKeepaliveTimeoutMs;
+  setsockopt(fd.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, &silence_ms, sizeof(silence_ms));
   connections_.push_back({fd.get(), CookieOf(fd.get()), peer});
   accepted_.fetch_add(1, std::memory_order_relaxed);
   open_.store(static_cast<uint32_t>(connections_.size()), std::memory_order_relaxed);

@@ -35,7 +35,7 @@ class Consumer {
     uint32_t noop_interval_ms = 1'000;
     uint32_t idle_timeout_ms = 30'000;
     int64_t reask_delay_min_ns = 50'000'000, reask_delay_max_ns = 5'000'000'000;
-    size_t apply_operations_per_step = 4096;
+    size_t apply_operations_per_step = 256;  // some hundred microseconds
     uint64_t max_item_size = 20u << 20;
     bool takeover = false;  // of all vbuckets, once caught up: ends active
   };

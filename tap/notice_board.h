@@ -1,6 +1,7 @@
 #pragma once
 // NoticeBoard: which vbuckets have something new. Engine threads put notices up on the way of every batch of
-// operations, one session thread takes them down. A notice that hangs already costs one atomic operation.
+// operations, who works for the session takes them down. A notice that hangs already costs one atomic
+// operation.
 
 #include <atomic>
 #include <bit>
@@ -15,15 +16,15 @@ class NoticeBoard {
  public:
   explicit NoticeBoard(uint32_t vbucket_count) : words_((vbucket_count + 63) / 64) {}
 
-  /// From any thread. True when it did not hang there already: wake the owner then. Otherwise whoever put it
-  /// up does, and the owner will see what was done before this call.
+  /// From any thread. True when it did not hang there already: wake the session then. Otherwise whoever put
+  /// it up does, and the session will see what was done before this call.
   bool Put(Vbid vbucket) {
     std::atomic<uint64_t>& word = words_[vbucket.get() / 64];
     const uint64_t bit = uint64_t{1} << (vbucket.get() % 64);
     return (word.fetch_or(bit, std::memory_order_acq_rel) & bit) == 0;
   }
 
-  /// By the owner: calls `take(Vbid)` for each notice, which is down before the call.
+  /// By who works for the session: calls `take(Vbid)` for each notice, which is down before the call.
   template <class Take>
   void TakeAll(const Take& take) {
     for (size_t i = 0; i < words_.size(); ++i) {

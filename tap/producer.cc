@@ -9,6 +9,7 @@ namespace cairn::tap {
 namespace {
 
 constexpr int64_t kMs = 1'000'000;
+constexpr int64_t kPromptedNs = 100 * kMs;
 constexpr size_t kAnswersPerMessage = 512;  // each with a failover log of up to 16 KiB
 constexpr std::string_view kFeatures[] = {"digest", "takeover", "keys-only"};
 
@@ -192,7 +193,7 @@ std::optional<ProducerMessage> Producer::Rep::PollControl() {
   return message;
 }
 
-std::optional<ProducerMessage> Producer::Rep::Poll(int64_t now, bool disk) {
+std::optional<ProducerMessage> Producer::Rep::Poll(int64_t now) {
   if (ended) return std::nullopt;
   if (!goodbye) CheckTimes(now);
   if (goodbye) {
@@ -205,7 +206,7 @@ std::optional<ProducerMessage> Producer::Rep::Poll(int64_t now, bool disk) {
   if (!greeted) return std::nullopt;
   if (std::optional<ProducerMessage> control = PollControl()) return control;
   StepGiving(now);
-  if (credits > 0) FillChunk(now, disk);
+  if (credits > 0) FillChunk(now);
   if (credits > 0 && !writer.empty()) {
     ProducerMessage message;
     message.chunk = writer.Take();
@@ -230,11 +231,13 @@ std::optional<ProducerMessage> Producer::Rep::Poll(int64_t now, bool disk) {
   return std::nullopt;
 }
 
-std::optional<ProducerMessage> Producer::Poll(int64_t now_ns, size_t chunk_bytes, bool disk) {
+std::optional<ProducerMessage> Producer::Poll(int64_t now_ns, size_t chunk_bytes, bool here) {
+  rep_->here = here;
   rep_->chunk_bytes = std::min(chunk_bytes, rep_->options.chunk_bytes);
-  std::optional<ProducerMessage> message = rep_->Poll(now_ns, disk);
+  std::optional<ProducerMessage> message = rep_->Poll(now_ns);
   if (message) {
     rep_->sent_ns = now_ns;
+    if (message->prompt) rep_->prompted_ns = now_ns;
     ++rep_->info.messages;
   }
   return message;
@@ -269,9 +272,12 @@ bool Producer::ended() const { return rep_->ended; }
 EndReason Producer::end_reason() const { return rep_->end_reason; }
 size_t Producer::answers_waiting() const { return rep_->answers.size(); }
 
-bool Producer::needs_disk() const {
+bool Producer::reads_disk() const { return rep_->current != nullptr || !rep_->backfills.empty(); }
+
+bool Producer::is_simple(int64_t now_ns) const {
   const Rep& rep = *rep_;
-  return rep.current != nullptr || !rep.backfills.empty() || !rep.giving.empty();
+  return rep.greeted && !rep.goodbye && rep.current == nullptr && rep.backfills.empty() &&
+         rep.giving.empty() && now_ns - rep.prompted_ns > kPromptedNs;
 }
 
 bool Producer::awaits_input() const {

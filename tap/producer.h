@@ -77,16 +77,21 @@ class Producer {
   /// The vbucket has new operations or another state (from a Replication listener, moved to this thread).
   void OnOperations(Vbid vbucket);
   /// The next message to send, or nothing for now; a chunk in it ends with the operation that reaches
-  /// `chunk_bytes` (at most Options::chunk_bytes). After a goodbye: nothing, and ended(). Not `disk`: what
-  /// would have to be read from there is left for another Poll.
-  std::optional<ProducerMessage> Poll(int64_t now_ns, size_t chunk_bytes = SIZE_MAX, bool disk = true);
+  /// `chunk_bytes` (at most Options::chunk_bytes). After a goodbye: nothing, and ended(). `here`: by
+  /// a thread that serves clients; what would take longer than some microseconds (the disk, large items) is
+  /// left for another Poll.
+  std::optional<ProducerMessage> Poll(int64_t now_ns, size_t chunk_bytes = SIZE_MAX, bool here = false);
   /// When Poll may have something although no event came (0: at once); INT64_MAX: never. Asked when Poll gave
   /// nothing.
   int64_t NextPollNs() const;
   /// Answers to openings that Poll has not given yet.
   size_t answers_waiting() const;
-  /// What is under way is more than what memory holds: backfills, and takeovers.
-  bool needs_disk() const;
+  /// A Poll may read the disk.
+  bool reads_disk() const;
+  /// Nothing is under way but live streams: no backfill, takeover, or unfinished snapshot; and no client has
+  /// waited for replicas of late: what a thread sends that has just executed a write is sent before its
+  /// client begins to wait, so it could not say `prompt`.
+  bool is_simple(int64_t now_ns) const;
   /// Does something wait for what the consumer says next: credits, an opening, progress that a client waits
   /// for? Asked when Poll gave nothing.
   bool awaits_input() const;

@@ -93,7 +93,7 @@ struct Producer::Rep {
   // producer.cc: the connection
   void Refuse(EndReason reason, std::string_view text);
   bool Greet(const ConsumerMessage& message);
-  std::optional<ProducerMessage> Poll(int64_t now, bool disk);
+  std::optional<ProducerMessage> Poll(int64_t now);
   std::optional<ProducerMessage> PollControl();
   void CheckTimes(int64_t now);
   void CloseAll();
@@ -112,7 +112,7 @@ struct Producer::Rep {
   StreamInfo Info(const Stream& stream, int64_t now) const;
 
   // producer_stream.cc: what a stream sends
-  void FillChunk(int64_t now, bool disk);
+  void FillChunk(int64_t now);
   Stream* NextBackfill(int64_t now);
   Stream* NextLive();
   void Join(Stream& stream, int64_t now);
@@ -151,8 +151,9 @@ struct Producer::Rep {
   Hello hello;
   std::string cursor_name;
   bool digests = false;
-  bool told_prompt = false;       // the consumer tells its progress at once …
-  bool told_prompt_disk = false;  // … and hurries what it applies to its disk
+  bool told_prompt = false;             // the consumer tells its progress at once …
+  bool told_prompt_disk = false;        // … and hurries what it applies to its disk
+  int64_t prompted_ns = INT64_MIN / 2;  // when it was last told so
   std::optional<Welcome> welcome;
   std::deque<StreamAnswer> answers;
   std::optional<EndReason> goodbye;
@@ -175,6 +176,7 @@ struct Producer::Rep {
   bool backfill_turn = false;
   std::deque<LateFrame> late;
   size_t chunk_bytes = 0;        // of the chunk that is being filled
+  bool here = false;             // … by a thread that serves clients
   proto::TapChunkWriter writer;  // empty between two Polls
   bool unfinished = false;       // its last frame is a snapshot that must be gone on with first
   ConnectionInfo info;

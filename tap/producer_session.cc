@@ -88,20 +88,16 @@ void ProducerSession::Run(const ConsumerMessage& first) {
     // Whatever was done before a wake that this takes back is seen by what follows.
     woken_.exchange(false, std::memory_order_acq_rel);
     Outlook outlook;
-    int64_t paced_ns = 0;
     {
       MutexLock turn(turn_);
       outlook = outlook_ = Work(urgent);
-      if (sent_ns_ == round_ns_) paced_ns = round_ns_ + options_.pace_ns;
     }
     if (outlook.next == Outlook::Next::kEnd) break;
-    if (outlook.next == Outlook::Next::kWork) {
-      urgent.Lapse();
-      continue;
-    }
-    urgent.EndOfTurn();
+    if (outlook.next == Outlook::Next::kWork || outlook.long_work) urgent.Lapse();
+    if (outlook.next == Outlook::Next::kWork) continue;
+    if (!outlook.long_work) urgent.EndOfTurn();
     Sleep(outlook);
-    RestUntil(paced_ns);
+    Pace();
   }
   urgent.Lapse();
   SayGoodbye();
@@ -121,6 +117,7 @@ ProducerSession::Outlook ProducerSession::Work(UrgentTurns& urgent) {
   if (sent == Sent::kEnough) return {Outlook::Next::kWork};
   Outlook outlook{Outlook::Next::kListen, after_ns + kSleepMaxNs};
   outlook.reads = producer_->answers_waiting() < options_.answers_max;
+  outlook.long_work = producer_->reads_disk();
   if (sent == Sent::kBlocked) return outlook;
   outlook.until_ns = std::min(outlook.until_ns, producer_->NextPollNs());
   if (outlook.until_ns <= after_ns) return {Outlook::Next::kWork};
@@ -169,9 +166,9 @@ ProducerSession::Sent ProducerSession::Send(size_t bytes_max, UrgentTurns* pump)
     std::optional<ProducerMessage> message;
     {
       MutexLock lock(core_mutex_);
-      if (pump != nullptr && (bytes >= kUrgentBytesMax || producer_->needs_disk())) pump->Lapse();
+      if (pump != nullptr && (bytes >= kUrgentBytesMax || producer_->reads_disk())) pump->Lapse();
       const size_t chunk_bytes = kFirstChunkBytes << std::min(i, kDoublingsMax);
-      message = producer_->Poll(clock_.SteadyNs(), chunk_bytes, pump != nullptr);
+      message = producer_->Poll(clock_.SteadyNs(), chunk_bytes, pump == nullptr);
     }
     if (!message.has_value()) return Sent::kAll;
     bytes += message->chunk.size();
@@ -209,15 +206,16 @@ bool ProducerSession::SendHere() {
 }
 
 bool ProducerSession::SendForThePump(int64_t now_ns) {
-  {
-    MutexLock lock(core_mutex_);
-    if (producer_->needs_disk()) return false;
-  }
+  // Somebody may be looking at all of its streams.
+  if (!core_mutex_.TryLock()) return false;
+  const bool simple = producer_->is_simple(now_ns);
+  core_mutex_.Unlock();
+  if (!simple) return false;
   round_ns_ = now_ns;
   TakeNotices();
   const Sent sent = Send(options_.here_bytes_max, nullptr);
   MutexLock lock(core_mutex_);
-  return sent == Sent::kAll && producer_->NextPollNs() >= outlook_.until_ns &&
+  return sent == Sent::kAll && !producer_->ended() && producer_->NextPollNs() >= outlook_.until_ns &&
          (outlook_.next == Outlook::Next::kListen || !producer_->awaits_input());
 }
 
@@ -243,9 +241,14 @@ void ProducerSession::Sleep(const Outlook& outlook) {
   sleeping_ = Outlook::Next::kWork;
 }
 
-// What comes right behind a round that has been sent waits for what comes next to it.
-void ProducerSession::RestUntil(int64_t ns) const {
-  const int64_t left_ns = ns - clock_.SteadyNs();
+// What comes right behind a round that has been sent, by whomever, waits for what comes next to it.
+void ProducerSession::Pace() {
+  int64_t until_ns = 0;
+  {
+    MutexLock turn(turn_);
+    until_ns = sent_ns_ + options_.pace_ns;
+  }
+  const int64_t left_ns = until_ns - clock_.SteadyNs();
   if (left_ns <= 0) return;
   const timespec pause{0, std::min<int64_t>(left_ns, 999'999'999)};
   nanosleep(&pause, nullptr);

@@ -9,6 +9,12 @@ namespace cairn::tap {
 namespace {
 
 constexpr int64_t kBusyRetryNs = 5'000'000;
+constexpr size_t kLargeBytes = size_t{8} << 10;
+
+// Takes more than some microseconds to be sent.
+bool IsLarge(const checkpoint::Operation& operation) {
+  return proto::TapChunkWriter::OperationSizeMax(*operation.item) > kLargeBytes;
+}
 
 bool HasMarker(const checkpoint::Batch& batch) {
   return std::any_of(batch.operations.begin(), batch.operations.end(),
@@ -32,11 +38,12 @@ void Producer::Rep::WantBackfill(Stream& stream, int64_t not_before_ns) {
 }
 
 /// Fills the chunk. A snapshot that has been begun comes first; then live streams and one piece of a backfill
-/// take turns, so that neither waits for the other for longer than a chunk. Not `disk`: no backfill is
+/// take turns, so that neither waits for the other for longer than a chunk. `here`: no backfill is
 /// served.
-void Producer::Rep::FillChunk(int64_t now, bool disk) {
-  bool backfilled = !disk;
+void Producer::Rep::FillChunk(int64_t now) {
+  bool backfilled = here;
   while (writer.size() < chunk_bytes) {
+    if (here && current != nullptr) break;
     WriteLateFrames();
     // The rest of a snapshot comes first in the next chunk, also if there is room here.
     if (unfinished) break;
@@ -64,7 +71,7 @@ void Producer::Rep::FillChunk(int64_t now, bool disk) {
     ServeLive(*stream, now);
   }
   WriteLateFrames();
-  if (disk) backfill_turn = !backfilled;
+  if (!here) backfill_turn = !backfilled;
 }
 
 void Producer::Rep::AddState(Vbid vbucket, VbucketState state, uint64_t epoch) {
@@ -294,9 +301,14 @@ void Producer::Rep::SendPart(Stream& stream, engine::StreamBatch batch, int64_t 
   part.passes = batch.operations.empty() || batch.passed > batch.last;
   const CheckpointId checkpoint = batch.checkpoint.id;
   part.batch = std::move(batch);
+  const bool large = here && std::any_of(part.batch.operations.begin(), part.batch.operations.end(), IsLarge);
   stream.part = std::move(part);
   BeginPart(stream, proto::TapSnapshotKind::kMemory, checkpoint);
-  EncodePart(stream, now);
+  if (large) {
+    current = &stream;
+  } else {
+    EncodePart(stream, now);
+  }
 }
 
 /// Completes what the snapshot says of itself. A checkpoint that this one leaves behind has ended; its digest

@@ -2,13 +2,15 @@
 
 #include <grpc/support/time.h>
 
+#include <utility>
+
 #include "tap/wire.h"
 
 namespace cairn::tap {
 namespace {
 
 // What comes out of the queue at the end of …
-enum class Ended : intptr_t { kRead = 1, kWrite, kInterrupt, kCall };
+enum class Ended : intptr_t { kRead = 1, kWrite, kAlarm, kCall };
 
 gpr_timespec In(int64_t ns) {
   return gpr_time_add(gpr_now(GPR_CLOCK_REALTIME), gpr_time_from_nanos(ns, GPR_TIMESPAN));
@@ -69,13 +71,15 @@ void RpcCall::Shutdown(int64_t patience_ns) {
 }
 
 bool RpcCall::CanWrite() {
-  {
+  const auto written = [this] {
     MutexLock lock(mutex_);
-    if (!writing_) return true;
+    return !writing_;
+  };
+  // One more look than needed is a system call.
+  while (!written()) {
+    if (!CollectOne()) return written();
   }
-  CollectWhatIsThere();
-  MutexLock lock(mutex_);
-  return !writing_;
+  return true;
 }
 
 void RpcCall::Write(ProducerMessage message) {
@@ -88,11 +92,13 @@ void RpcCall::Write(ProducerMessage message) {
 }
 
 Result<std::optional<ConsumerMessage>> RpcCall::Read() {
-  CollectWhatIsThere();
-  {
-    MutexLock lock(mutex_);
-    if (!read_done_ || over_) return std::optional<ConsumerMessage>();
-    read_done_ = false;
+  while (true) {
+    {
+      MutexLock lock(mutex_);
+      if (over_) return std::optional<ConsumerMessage>();
+      if (std::exchange(read_done_, false)) break;
+    }
+    if (!CollectOne()) return std::optional<ConsumerMessage>();
   }
   Result<ConsumerMessage> message = FromWire(in_);
   StartRead();
@@ -110,29 +116,37 @@ bool RpcCall::over() {
 void RpcCall::Wait(int64_t ns, bool input) {
   {
     MutexLock lock(mutex_);
-    if (over_ || (input && read_done_)) return;
+    if (std::exchange(interrupt_, false) || over_ || (input && read_done_)) return;
     waiting_ = true;
   }
   Collect(In(ns));
   MutexLock lock(mutex_);
-  waiting_ = false;
+  waiting_ = interrupt_ = false;
 }
 
 void RpcCall::Interrupt() {
   MutexLock lock(mutex_);
-  if (interrupted_ || shut_down_) return;
-  interrupted_ = true;
-  alarm_.Set(&queue_, gpr_inf_past(GPR_CLOCK_REALTIME), TagOf(Ended::kInterrupt));
+  interrupt_ = true;
+  if (waiting_) EndWait();
 }
 
-// Somebody in Wait has to see everything that comes, and would not if another thread took it away.
-void RpcCall::CollectWhatIsThere() {
+void RpcCall::EndWait() {
+  if (alarmed_ || shut_down_) return;
+  alarmed_ = true;
+  alarm_.Set(&queue_, gpr_inf_past(GPR_CLOCK_REALTIME), TagOf(Ended::kAlarm));
+}
+
+// Somebody in Wait has to see everything that comes, and would not if another thread took it away; who began
+// to wait meanwhile is told.
+bool RpcCall::CollectOne() {
   {
     MutexLock lock(mutex_);
-    if (waiting_) return;
+    if (waiting_) return false;
   }
-  while (Collect(gpr_inf_past(GPR_CLOCK_REALTIME))) {
-  }
+  if (!Collect(gpr_inf_past(GPR_CLOCK_REALTIME))) return false;
+  MutexLock lock(mutex_);
+  if (waiting_) EndWait();
+  return true;
 }
 
 bool RpcCall::Collect(gpr_timespec deadline) {
@@ -152,8 +166,8 @@ bool RpcCall::Collect(gpr_timespec deadline) {
       writing_ = false;
       if (!ok) over_ = true;
       break;
-    case Ended::kInterrupt:
-      interrupted_ = false;
+    case Ended::kAlarm:
+      alarmed_ = false;
       break;
     case Ended::kCall:
       break;

@@ -3,8 +3,8 @@
 // not waited for, so any thread may send, also one that serves clients (tap/session.h).
 //
 // State: a read and at most one write under way. Their ends lie in the call's own completion queue until
-// somebody looks: Wait, or who wants to know. gRPC needs no thread of this call meanwhile; what arrives is
-// taken in by the server's thread that accepts calls.
+// somebody looks: Wait, or who wants to know. gRPC needs no thread of this call meanwhile: what arrives is
+// taken in by whoever is in gRPC then, at least by the server's thread that accepts calls.
 //
 // Owner: TapServer. Threads: as ProducerLink says.
 
@@ -54,7 +54,9 @@ class RpcCall final : public ProducerLink {
   void StartRead() CAIRN_EXCLUDES(mutex_);
   /// Takes in one end of an operation if there is one, or comes until `deadline`. False: there is none.
   bool Collect(gpr_timespec deadline) CAIRN_EXCLUDES(mutex_);
-  void CollectWhatIsThere() CAIRN_EXCLUDES(mutex_);
+  /// The same, without waiting, unless somebody is in Wait.
+  bool CollectOne() CAIRN_EXCLUDES(mutex_);
+  void EndWait() CAIRN_REQUIRES(mutex_);
   void Shutdown(int64_t patience_ns) CAIRN_EXCLUDES(mutex_);
 
   grpc::ServerContext context_;
@@ -68,8 +70,9 @@ class RpcCall final : public ProducerLink {
   bool read_done_ CAIRN_GUARDED_BY(mutex_) = false;
   bool writing_ CAIRN_GUARDED_BY(mutex_) = false;
   bool over_ CAIRN_GUARDED_BY(mutex_) = false;
-  bool waiting_ CAIRN_GUARDED_BY(mutex_) = false;      // a thread is in Wait; the ends are its to collect
-  bool interrupted_ CAIRN_GUARDED_BY(mutex_) = false;  // the alarm is under way
+  bool waiting_ CAIRN_GUARDED_BY(mutex_) = false;    // a thread is in Wait; the ends are its to collect
+  bool interrupt_ CAIRN_GUARDED_BY(mutex_) = false;  // the Wait that goes on, or the next one, returns
+  bool alarmed_ CAIRN_GUARDED_BY(mutex_) = false;    // the alarm is under way
   bool shut_down_ CAIRN_GUARDED_BY(mutex_) = false;
 };
 

@@ -31,7 +31,7 @@ class RpcServer {
     uint32_t connections_max = 64;
     uint32_t connections_per_address_max = 32;
     uint32_t calls_per_connection_max = 16;
-    uint32_t threads_max = 160;                 // all calls at once, and gRPC's own
+    uint32_t threads_max = 160;                 // of gRPC; of asynchronous services: calls at once
     uint64_t memory_max = uint64_t{256} << 20;  // of gRPC's buffers; above it connections are closed
     uint32_t receive_bytes_max = 4u << 20;      // of one message
     uint32_t handshake_timeout_ms = 10'000;     // TLS and HTTP/2 settings

@@ -127,11 +127,15 @@ void TapServer::Service::Run(Call& call) {
       Serve(call, *first);
     }
   }
+  {
+    // Who comes again under this name need not wait for what the old connection does not take.
+    MutexLock lock(mutex_);
+    call.name.clear();
+    left_.NotifyAll();
+  }
   call.rpc.Finish(grpc::Status::OK, kLastWordsNs);
   MutexLock lock(mutex_);
-  call.name.clear();
   call.ended = true;
-  left_.NotifyAll();
 }
 
 // What is no hello is answered with a goodbye, silence with a cancellation, by Watch.

@@ -4,9 +4,9 @@
 //
 // Producing: one thread a call, the pump. It reads what the consumer says and sends. While it sleeps, a
 // thread that has executed writes sends them itself, and its clients are answered afterwards: the write is
-// applied one thread's awakening earlier, and what a client has been told has left the process. Consuming:
-// one source has an owner thread, which dials, applies and sends, and a reader thread for as long as there is
-// a connection, which does the same while the owner sleeps.
+// applied one thread's awakening earlier, and what a client has been told has mostly left the process.
+// Consuming: one source has an owner thread, which dials, applies and sends, and a reader thread for as long
+// as there is a connection, which does the same while the owner sleeps.
 
 #include <atomic>
 #include <cstdint>
@@ -129,8 +129,9 @@ class ProducerSession {
   /// What the pump does next, after some work.
   struct Outlook {
     enum class Next : uint8_t { kWork, kDoze, kListen, kEnd } next = Next::kWork;
-    int64_t until_ns = 0;  // when there is something to do although nothing happens
-    bool reads = true;     // a message that has come would be read
+    int64_t until_ns = 0;    // when there is something to do although nothing happens
+    bool reads = true;       // a message that has come would be read
+    bool long_work = false;  // what comes next reads the disk
   };
 
   void Hear(std::span<const Vbid> vbuckets, bool may_work);
@@ -143,7 +144,7 @@ class ProducerSession {
   Sent Send(size_t bytes_max, UrgentTurns* pump) CAIRN_REQUIRES(turn_);
   void Wake() CAIRN_EXCLUDES(sleep_mutex_);
   void Sleep(const Outlook& outlook) CAIRN_EXCLUDES(sleep_mutex_);
-  void RestUntil(int64_t ns) const;
+  void Pace() CAIRN_EXCLUDES(turn_);
   void SayGoodbye();
   void Close();
 

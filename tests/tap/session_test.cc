@@ -219,16 +219,16 @@ class TapSession : public ::testing::Test {
     ASSERT_EQ(Set(key, value), Code::kOk);
   }
   /// Sets `count` keys one after the other with pauses; how many were sent by the thread that did so.
-  int SentHere(int count, bool as_connection) {
+  int SentHere(int count, bool as_connection, const std::string& value = "value") {
     int here = 0;
     std::thread([&] {
       for (int i = 0; i < count; ++i) {
         const std::string key = "key" + std::to_string(i);
         const uint64_t before = line()->chunks();
         if (as_connection) {
-          SetAsConnection(key, "value");
+          SetAsConnection(key, value);
         } else {
-          EXPECT_EQ(Set(key, "value"), Code::kOk);
+          EXPECT_EQ(Set(key, value), Code::kOk);
         }
         if (line()->chunks() > before && line()->writer() == std::this_thread::get_id()) ++here;
         std::this_thread::sleep_for(std::chrono::milliseconds(2));
@@ -288,6 +288,16 @@ TEST_F(TapSession, OthersLeaveItToThePump) {
   Follow();
   ASSERT_TRUE(Eventually([&] { return Same(); }));
   EXPECT_EQ(SentHere(50, false), 0);
+  EXPECT_TRUE(Eventually([&] { return Same(); }));
+}
+
+TEST_F(TapSession, ALargeItemIsLeftToThePump) {
+  ASSERT_EQ(Set("before", "value"), Code::kOk);
+  Follow();
+  ASSERT_TRUE(Eventually([&] { return Same(); }));
+  EXPECT_EQ(SentHere(50, true, std::string(100'000, 'v')), 0);
+  EXPECT_TRUE(Eventually([&] { return Same(); }));
+  EXPECT_GT(SentHere(100, true), 5) << "small ones behind them are not";
   EXPECT_TRUE(Eventually([&] { return Same(); }));
 }
 
