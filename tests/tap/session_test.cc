@@ -187,6 +187,12 @@ class TapSession : public ::testing::Test {
     following_ = std::make_unique<ConsumerSession>(b.R(), b.clock, options,
                                                    [this](const std::string& /*address*/) { return Dial(); });
   }
+  /// b has what a had before, and follows memory.
+  void FollowInSync() {
+    ASSERT_EQ(Set("before", "value"), Code::kOk);
+    Follow();
+    ASSERT_TRUE(Eventually([&] { return Same(); }));
+  }
   void Stop() {
     following_.reset();
     std::vector<std::thread> serving;
@@ -275,26 +281,20 @@ class TapSession : public ::testing::Test {
 };
 
 TEST_F(TapSession, WhatAConnectionsThreadHasExecutedItSendsItself) {
-  ASSERT_EQ(Set("before", "value"), Code::kOk);
-  Follow();
-  ASSERT_TRUE(Eventually([&] { return Same(); }));
+  FollowInSync();
   // Not each one: the pump may be at work, and a thread does not send all the time.
   EXPECT_GT(SentHere(200, true), 20);
   EXPECT_TRUE(Eventually([&] { return Same(); }));
 }
 
 TEST_F(TapSession, OthersLeaveItToThePump) {
-  ASSERT_EQ(Set("before", "value"), Code::kOk);
-  Follow();
-  ASSERT_TRUE(Eventually([&] { return Same(); }));
+  FollowInSync();
   EXPECT_EQ(SentHere(50, false), 0);
   EXPECT_TRUE(Eventually([&] { return Same(); }));
 }
 
 TEST_F(TapSession, ALargeItemIsLeftToThePump) {
-  ASSERT_EQ(Set("before", "value"), Code::kOk);
-  Follow();
-  ASSERT_TRUE(Eventually([&] { return Same(); }));
+  FollowInSync();
   EXPECT_EQ(SentHere(50, true, std::string(100'000, 'v')), 0);
   EXPECT_TRUE(Eventually([&] { return Same(); }));
   EXPECT_GT(SentHere(100, true), 5) << "small ones behind them are not";
@@ -303,17 +303,13 @@ TEST_F(TapSession, ALargeItemIsLeftToThePump) {
 
 TEST_F(TapSession, AThreadThatSendsAllTheTimeLeavesItToThePump) {
   producing.here_share = 1'000'000'000;
-  ASSERT_EQ(Set("before", "value"), Code::kOk);
-  Follow();
-  ASSERT_TRUE(Eventually([&] { return Same(); }));
+  FollowInSync();
   EXPECT_LE(SentHere(50, true), 1) << "a billionth of its time is over with the first one";
   EXPECT_TRUE(Eventually([&] { return Same(); }));
 }
 
 TEST_F(TapSession, NobodyWaitsForALineThatTakesNothing) {
-  ASSERT_EQ(Set("before", "value"), Code::kOk);
-  Follow();
-  ASSERT_TRUE(Eventually([&] { return Same(); }));
+  FollowInSync();
   line()->Block(true);
   EXPECT_EQ(SentHere(50, true), 0);
   EXPECT_FALSE(Same());
@@ -324,9 +320,7 @@ TEST_F(TapSession, NobodyWaitsForALineThatTakesNothing) {
 
 TEST_F(TapSession, ALineThatTakesNothingForTooLongIsCutAndDialledAnew) {
   producing.stuck_ns = 50'000'000;
-  ASSERT_EQ(Set("before", "value"), Code::kOk);
-  Follow();
-  ASSERT_TRUE(Eventually([&] { return Same(); }));
+  FollowInSync();
   const std::shared_ptr<Line> stuck = line();
   stuck->Block(true);
   SetAsConnection("key", "value");
@@ -341,9 +335,8 @@ TEST_F(TapSession, ALineThatTakesNothingForTooLongIsCutAndDialledAnew) {
 }
 
 TEST_F(TapSession, AGoodbyeIsSaidByThePumpAndTheConsumerComesBack) {
-  ASSERT_EQ(Set("before", "value"), Code::kOk);
-  Follow();
-  ASSERT_TRUE(Eventually([&] { return Same() && session() != nullptr; }));
+  FollowInSync();
+  ASSERT_TRUE(Eventually([&] { return session() != nullptr; }));
   const std::shared_ptr<Line> first = line();
   session()->End(EndReason::kShutdown, "for a moment");
   EXPECT_TRUE(Eventually([&] { return first->cut(); }));
